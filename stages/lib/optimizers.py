@@ -1,0 +1,36 @@
+"""Keras's optimizers by name, and the fused kernels that TensorFlow has for some of them."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+
+def names() -> list[str]:
+    """The lower-case names of Keras's optimizers."""
+    return sorted(_kinds())
+
+
+def make(name: str, weight_decay: float) -> "keras.optimizers.Optimizer":
+    """A Keras optimizer with its own defaults, by its lower-case name.
+
+    Args:
+        name: One of ``names()``.
+        weight_decay: The share of every weight that a step of learning rate 1 takes off; biases
+            and normalization are spared. Source: Loshchilov and Hutter, Decoupled Weight Decay
+            Regularization, 2019.
+    """
+    optimizer: keras.optimizers.Optimizer = _kinds()[name](weight_decay=weight_decay or None)
+    return optimizer
+
+
+def _kinds() -> dict[str, Any]:
+    import keras
+
+    base = keras.optimizers.Optimizer
+    others = (base, keras.optimizers.LossScaleOptimizer)
+    return {
+        name.lower(): kind
+        for name, kind in vars(keras.optimizers).items()
+        if isinstance(kind, type) and issubclass(kind, base) and kind not in others
+    }

@@ -1,0 +1,241 @@
+"""Figures made of images: the first one, a grid of samples, predictions beside their images."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import cm, colors
+from matplotlib.collections import LineCollection, PolyCollection
+
+from stages.lib import canvas, palette
+from stages.lib.results import Predictions
+
+Images = npt.NDArray[np.float32]  # N x H x W or N x H x W x C, 0 to 1
+Pixels = npt.NDArray[np.uint8]
+
+_CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
+_NARROWEST = 3.6  # inches; room for a title
+
+
+def raw_image(image: Images, name: str, pixel_max: float) -> bytes:
+    """The first training image as published, with a colour bar of its raw values, as PNG.
+
+    Args:
+        image: H x W or H x W x C, 0 to 1.
+        name: Its class.
+        pixel_max: The raw value that became 1.
+    """
+    channels = image[..., None] if image.ndim == 2 else image
+    count = channels.shape[-1]
+    names = _CHANNELS.get(count, tuple(f"channel {at}" for at in range(count)))
+    side = 3.0 if count == 1 else max(1.5, 6.0 / count)
+    height, width, _ = channels.shape
+    tall = min(1.5 * side, side * height / width)
+    sheet_width = 0.7 + count * (side + 0.15) + 0.95
+    subtitle = f"{height} × {width} pixels, raw values before scaling"
+    with canvas.sheet(sheet_width, tall + 0.65, f"First training image: {name}", subtitle) as sheet:
+        top = sheet.height - tall - 0.6
+        scale = cm.ScalarMappable(colors.Normalize(0, pixel_max), "gray")
+        for at in range(count):
+            axes = sheet.axes(0.7 + at * (side + 0.15), top, side, tall)
+            axes.imshow(channels[..., at] * pixel_max, cmap=scale.cmap, norm=scale.norm, aspect="auto")
+            axes.spines[:].set_visible(True)
+            axes.locator_params(integer=True, nbins=7)
+            axes.set_xlabel("column (pixels)" if count == 1 else f"column (pixels), {names[at]}")
+            if at:
+                axes.set_yticklabels([])
+            else:
+                axes.set_ylabel("row (pixels)")
+        bar = sheet.figure.colorbar(scale, cax=sheet.axes(sheet_width - 0.9, top, 0.15, tall))
+        bar.set_ticks(np.linspace(0, pixel_max, 6 if pixel_max % 4 else 5).tolist())
+        bar.set_label(f"raw pixel value (0 to {pixel_max:g})")
+    return sheet.png
+
+
+def samples(images: Images, names: Sequence[str]) -> bytes:
+    """A grid of training images with their class names, as PNG.
+
+    Args:
+        images: N x H x W or N x H x W x C, 0 to 1.
+        names: N class names.
+    """
+    count = len(images)
+    columns = min(count, max(5, math.ceil(math.sqrt(count))))
+    cell = min(1.26, 8.0 / columns)
+    points = canvas.TEXT if cell > 1 else canvas.SMALL
+    width = max(_NARROWEST, columns * cell + canvas.MARGIN)
+    side, high = cell - 0.1, cell + 0.16
+    title = f"First {count} training images" if count > 1 else "First training image"
+    rows = math.ceil(count / columns)
+    with canvas.sheet(width, rows * high + 0.04, title) as sheet:
+        top = sheet.height - rows * high - 0.04
+        places = [
+            (canvas.MARGIN + at % columns * cell, top + at // columns * high) for at in range(count)
+        ]
+        _paste(sheet, images, places, side)
+        for (x, y), name in zip(places, names, strict=True):
+            label = canvas.fit(name, cell - 0.04, points)
+            sheet.text(x + side / 2, y + side + 0.03, label, ha="center", fontsize=points)
+    return sheet.png
+
+
+def predictions(
+    title: str,
+    images: Images,
+    indices: Sequence[int],
+    of: Predictions,
+    class_names: Sequence[str],
+) -> bytes:
+    """Test images, each with its labels and the probabilities of all classes as bars, as PNG.
+
+    Args:
+        title: Of the figure.
+        images: The n images shown, n x H x W or n x H x W x C, 0 to 1.
+        indices: Their n places in the test set.
+        of: The predictions for the whole test set.
+        class_names: K names.
+    """
+    if not indices:
+        return _empty(title, f"The model makes no mistake among the {len(of.actual):,} test images.")
+    columns, rows = min(3, len(indices)), math.ceil(len(indices) / 3)
+    width = max(_NARROWEST, columns * _CELL_WIDTH + canvas.MARGIN)
+    subtitle = (
+        "Blue is right, red is wrong. Bars: probability (0 to 1) by class label, 0 to "
+        f"{len(class_names) - 1}."
+    )
+    with canvas.sheet(width, rows * _CELL_HEIGHT, title, subtitle) as sheet:
+        top = sheet.height - rows * _CELL_HEIGHT
+        places = [
+            (canvas.MARGIN + at % 3 * _CELL_WIDTH, top + at // 3 * _CELL_HEIGHT)
+            for at in range(len(indices))
+        ]
+        _paste(sheet, images, places, _SIDE)
+        _bars(sheet, places, of, indices)
+        for (x, y), index in zip(places, indices, strict=True):
+            _label(sheet, x, y, of, index, class_names)
+    return sheet.png
+
+
+_CELL_WIDTH, _CELL_HEIGHT, _SIDE = 2.14, 1.34, 0.86  # inches
+_BAR_LEFT, _BAR_ROOM, _BAR_HEIGHT = 0.94, 1.06, 0.76  # inches, of the bars beside an image
+
+
+def _label(
+    sheet: canvas.Sheet, x: float, y: float, of: Predictions, index: int, names: Sequence[str]
+) -> None:
+    right = bool(of.right[index])
+    says = f"{'✓' if right else '✗'} {{}} {of.confidences[index]:.1%}"
+    room = _CELL_WIDTH - 0.12 - canvas.text_width(says, canvas.TEXT)
+    name = canvas.fit(names[of.predicted[index]], room, canvas.TEXT)
+    colour = palette.RIGHT if right else palette.WRONG
+    sheet.text(x, y + _SIDE + 0.05, says.format(name), color=colour, fontweight="normal")
+    truth = f"true: {{}} · image {index}"
+    room = _CELL_WIDTH - 0.12 - canvas.text_width(truth, canvas.SMALL)
+    name = canvas.fit(names[of.actual[index]], room, canvas.SMALL)
+    sheet.text(x, y + _SIDE + 0.2, truth.format(name), fontsize=canvas.SMALL, color=palette.MUTED)
+
+
+def _bars(
+    sheet: canvas.Sheet,
+    places: Sequence[tuple[float, float]],
+    of: Predictions,
+    indices: Sequence[int],
+) -> None:
+    """All bars of a sheet as one collection: an artist a bar would take ten times as long."""
+    axes = _whole(sheet)
+    num_classes = of.probabilities.shape[1]
+    pitch = _BAR_ROOM / num_classes
+    left = np.arange(num_classes) * pitch + 0.1 * pitch
+    corners, fills, lines = [], [], []
+    for (x, y), index in zip(places, indices, strict=True):
+        x, base = x + _BAR_LEFT, y + _BAR_HEIGHT
+        a, b = x + left, x + left + 0.8 * pitch
+        tops = base - _BAR_HEIGHT * of.probabilities[index]
+        foot = np.full(num_classes, base)
+        corners.append(np.stack([[a, a, b, b], [foot, tops, tops, foot]], axis=-1).swapaxes(0, 1))
+        fill = [palette.OTHER] * num_classes
+        fill[of.predicted[index]] = palette.WRONG
+        fill[of.actual[index]] = palette.RIGHT
+        fills += fill
+        lines += [[(x, base), (x + _BAR_ROOM, base)], [(x, base), (x, base - _BAR_HEIGHT)]]
+        _ticks(sheet, x, base + 0.015, num_classes, int(of.predicted[index]), int(of.actual[index]))
+    axes.add_collection(PolyCollection(np.concatenate(corners), facecolors=fills, linewidths=0))  # type: ignore[arg-type]
+    axes.add_collection(LineCollection(lines, colors=palette.MUTED, linewidths=0.5))
+
+
+def _ticks(
+    sheet: canvas.Sheet, x: float, y: float, num_classes: int, predicted: int, actual: int
+) -> None:
+    """The labels under the bars; beyond ten classes those of the two that matter."""
+    pitch = _BAR_ROOM / num_classes
+    if num_classes <= 10:
+        for label in range(num_classes):
+            sheet.text(x + (label + 0.5) * pitch, y, str(label), fontsize=5, ha="center")
+        return
+    for label in {predicted, actual}:
+        colour = palette.RIGHT if label == actual else palette.WRONG
+        sheet.text(x + (label + 0.5) * pitch, y, str(label), fontsize=5, ha="center", color=colour)
+
+
+def _whole(sheet: canvas.Sheet) -> "canvas.Axes":
+    """Axes over the whole sheet, in inches from the upper left."""
+    axes = sheet.axes(0, 0, sheet.width, sheet.height)
+    axes.set(xlim=(0, sheet.width), ylim=(sheet.height, 0))
+    axes.axis("off")
+    return axes
+
+
+def _empty(title: str, text: str) -> bytes:
+    with canvas.sheet(5.0, 0.4, title, text) as sheet:
+        pass
+    return sheet.png
+
+
+def _paste(
+    sheet: canvas.Sheet, images: Images, places: Sequence[tuple[float, float]], side: float
+) -> None:
+    """Puts images into squares of ``side`` inches, all of them as one picture."""
+    size = round(side * canvas.DPI)
+    picture = np.full((round(sheet.height * canvas.DPI), round(sheet.width * canvas.DPI), 3), 255, np.uint8)
+    for image, (x, y) in zip(images, places, strict=True):
+        left, top = round(x * canvas.DPI), round(y * canvas.DPI)
+        picture[top : top + size, left : left + size] = thumbnail(image, size)
+    sheet.figure.figimage(picture, origin="upper")
+
+
+def thumbnail(image: Images, size: int) -> Pixels:
+    """An image in a white square, its pixels repeated, or averaged where it is larger.
+
+    Args:
+        image: H x W or H x W x C, 0 to 1; three channels are red, green and blue, of any other
+            number the mean is shown in grey.
+        size: The square's, in pixels.
+
+    Returns:
+        size x size x 3.
+    """
+    if image.ndim == 2 or image.shape[-1] != 3:
+        grey = image if image.ndim == 2 else image.mean(axis=-1)
+        image = np.repeat(grey[..., None], 3, axis=-1)
+    if (factor := math.ceil(max(image.shape[:2]) / size)) > 1:
+        image = _averaged(image, factor)
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    square = np.full((size, size, 3), 255, np.uint8)
+    top, left = (size - rows) // 2, (size - columns) // 2
+    down, across = np.arange(rows) * height // rows, np.arange(columns) * width // columns
+    pixels = np.rint(image[down][:, across] * 255).astype(np.uint8)
+    square[top : top + rows, left : left + columns] = pixels
+    return square
+
+
+def _averaged(image: Images, factor: int) -> Images:
+    """The means of blocks of factor x factor pixels; blocks at the lower right may be smaller."""
+    sums = np.add.reduceat(image, np.arange(0, image.shape[0], factor), axis=0)
+    sums = np.add.reduceat(sums, np.arange(0, image.shape[1], factor), axis=1)
+    ones = np.ones((*image.shape[:2], 1), np.float32)
+    counts = np.add.reduceat(ones, np.arange(0, image.shape[0], factor), axis=0)
+    counts = np.add.reduceat(counts, np.arange(0, image.shape[1], factor), axis=1)
+    return np.asarray(sums / counts, np.float32)

@@ -1,0 +1,204 @@
+"""Train: the configured architecture on the training split, watched on the validation split."""
+
+import math
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from stages.lib import (
+    architectures,
+    archive,
+    augmentation,
+    checkpoint,
+    config,
+    environment,
+    files,
+    keras_file,
+    loop,
+    optimizers,
+    runtime,
+    schedule,
+    stage,
+)
+
+with runtime.starting():
+    import keras
+
+TRAIN = Path("data/normalized/train.npz")
+VALIDATION = Path("data/normalized/validation.npz")
+MODEL = Path("models/model.keras")
+REPORTS = Path("reports/train")
+
+
+@dataclass(frozen=True)
+class Params:
+    """The section ``train`` of params.yaml."""
+
+    optimizer: str
+    learning_rate: Annotated[float, "(0, inf)"]
+    schedule: Literal["constant", "cosine", "linear"]
+    warmup: Annotated[float, "[0, 1)"]
+    weight_decay: Annotated[float, "[0, 1)"]
+    label_smoothing: Annotated[float, "[0, 1)"]
+    shift: Annotated[int, "[0, 64]"]
+    flip: bool
+    batch_size: Annotated[int, "[1, 65536]"]
+    epochs: Annotated[int, "[1, 10000]"]
+    seed: Annotated[int, "[0, 4294967295]"]
+    threads: Annotated[int, "[1, 1024]"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the result depends on, beside the code and the data."""
+
+    architecture: str
+    arguments: dict[str, Any]
+    output: Literal["logits", "softmax"]
+    params: Params
+    versions: dict[str, str]
+
+
+def read_settings() -> Settings:
+    """Reads and checks the configuration."""
+    versions = environment.require("keras", "numpy", "pyyaml", "tensorflow", "zlib-ng")
+    params = config.section(config.PARAMS, "train", Params)
+    config.one_of(params.optimizer, optimizers.names(), f"{config.PARAMS}: train.optimizer")
+    architecture = config.value(config.PARAMS, "model.architecture", str)
+    build = architectures.builder(architecture)
+    return Settings(
+        architecture=architecture,
+        arguments=config.arguments(config.PARAMS, f"model.{architecture}", build),
+        output=config.value(config.PARAMS, "model.output", Literal["logits", "softmax"]),
+        params=params,
+        versions=versions,
+    )
+
+
+def fit(
+    training: loop.Loop,
+    split: archive.Split,
+    validation: archive.Split,
+    params: Params,
+    kept: checkpoint.Checkpoint,
+) -> checkpoint.History:
+    """Trains from the last kept epoch to the last one, and returns the history.
+
+    Args:
+        training: The loop over model and optimizer.
+        split: The training images.
+        validation: Images to watch the training on; there may be none.
+        params: How to train.
+        kept: Where the state after every epoch is kept.
+
+    Returns:
+        One row an epoch: loss, accuracy, learning rate, and the validation's.
+    """
+    images, labels = loop.as_tensor(split.images), loop.as_tensor(split.labels)
+    history = kept.restore(training.variables)
+    steps = math.ceil(len(split.labels) / params.batch_size)
+    rates = schedule.learning_rates(
+        params.learning_rate, params.schedule, params.warmup, steps * params.epochs
+    ).reshape(params.epochs, steps)
+    for epoch in range(len(history) + 1, params.epochs + 1):
+        order = np.random.default_rng([params.seed, epoch]).permutation(len(split.labels))
+        report, every = progress(f"Epoch {epoch}/{params.epochs}", steps)
+        scores = training.epoch(images, labels, order, rates[epoch - 1], report, every)
+        row = {"learning_rate": float(rates[epoch - 1, -1])}
+        row |= {"loss": scores.loss, "accuracy": scores.accuracy}
+        if len(validation.labels):
+            held_out = training.evaluate(validation.images, validation.labels)
+            row |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy}
+        history.append({name: float(f"{value:.6g}") for name, value in row.items()})
+        numbers = ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k[-4:] in ("loss", "racy"))
+        print(f"Epoch {epoch}/{params.epochs}: {numbers}", flush=True)
+        kept.save(training.variables, history)
+    return history
+
+
+def progress(title: str, steps: int) -> tuple[loop.Report | None, int]:
+    """A report of the share done, and the steps between two of them; none where nobody watches."""
+    if not sys.stderr.isatty():
+        return None, 0
+
+    def report(done: int, total: int, scores: loop.Scores) -> None:
+        bar = "#" * (20 * done // total)
+        end = "\r" if done < total else "\r\033[K"
+        print(f"{title} [{bar:<20}] loss {scores.loss:.4f}", end=end, file=sys.stderr, flush=True)
+
+    return report, -(-steps // 20)
+
+
+def with_output(model: keras.Model, output: str) -> keras.Model:
+    """The trained model itself, or with a softmax after its logits."""
+    return model if output == "logits" else keras.Sequential([*model.layers, keras.layers.Softmax()])
+
+
+def run_record(
+    settings: Settings, model: keras.Model, split: archive.Split, validation: archive.Split
+) -> dict[str, object]:
+    """What was run: parameters, versions, numbers of images and layers."""
+    return {
+        "parameters": {
+            "model.architecture": settings.architecture,
+            **{f"model.{settings.architecture}.{k}": v for k, v in settings.arguments.items()},
+            "model.output": settings.output,
+            **{f"train.{name}": value for name, value in asdict(settings.params).items()},
+        },
+        "versions": settings.versions,
+        "images": {"train": len(split.labels), "validation": len(validation.labels)},
+        "layers": [
+            {
+                "name": layer.name,
+                "type": type(layer).__name__,
+                "output": " x ".join(str(size) for size in layer.output.shape[1:]),
+                "parameters": layer.count_params(),
+            }
+            for layer in model.layers
+        ],
+    }
+
+
+def main(settings: Settings) -> None:
+    """Writes models/model.keras and reports/train/, metrics.json last."""
+    params = settings.params
+    runtime.configure(params.threads, params.seed)
+    split, validation = archive.read(TRAIN), archive.read(VALIDATION)
+    num_classes = len(split.class_names)
+    build = architectures.builder(settings.architecture)
+    model = build(split.images.shape[1:], num_classes, **settings.arguments)
+    model.summary(line_length=80)
+    training = loop.Loop(
+        model,
+        optimizers.make(params.optimizer, params.weight_decay),
+        loop.cross_entropy(num_classes, params.label_smoothing),
+        params.batch_size,
+        augmentation.make(params.shift, params.flip),
+        params.seed,
+    )
+    batch = slice(params.batch_size)
+    untrained = training.evaluate(split.images[batch], split.labels[batch])
+    print(
+        f"Untrained loss on one batch: {untrained.loss:.4f}; "
+        f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
+    )
+    kept = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
+    history = fit(training, split, validation, params, kept)
+
+    keras_file.save(with_output(model, settings.output), MODEL)
+    rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
+    files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
+    files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))
+    last = {name: value for name, value in history[-1].items() if name != "learning_rate"}
+    facts = {"epochs": len(history), "parameters": model.count_params()}
+    untrained_loss = {"untrained_loss": round(untrained.loss, 6)}
+    files.write_json(REPORTS / "metrics.json", {**last, **facts, **untrained_loss})
+    kept.remove()
+    print(f"{model.count_params():,} parameters in {MODEL.as_posix()}; history in {REPORTS.as_posix()}/")
+
+
+if __name__ == "__main__":
+    stage.run(read_settings, main, [TRAIN, VALIDATION])
