@@ -43,8 +43,8 @@ def embedded(file: catalogue.File) -> Path:
     found = files.sha256(path)
     if found != file.sha256:
         raise UserError(
-            f"{path.as_posix()}: expected SHA-256 {file.sha256} as in datasets.yaml, found {found}.\n"
-            f"Restore it with `git checkout {path.as_posix()}`, or write the new one into datasets.yaml."
+            f"{path.as_posix()}: expected SHA-256 {file.sha256}, found {found}.\n"
+            f"Restore the file with `git checkout {path.as_posix()}`, or correct datasets.yaml."
         )
     return path
 

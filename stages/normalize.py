@@ -1,6 +1,7 @@
 """Normalize: raw files to float32 images from 0 to 1, in a training, validation and test split."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,11 +15,8 @@ from stages.lib.errors import UserError
 RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
 
-# The files that a format consists of, as the catalogue's `files` names them
-ROLES = {
-    "idx": ("train_images", "train_labels", "test_images", "test_labels"),
-    "npz": ("arrays",),
-}
+# What zipfile and NumPy raise on bytes that are not an archive of arrays
+_BROKEN = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # images, N x H x W (x C); labels, N
 
@@ -37,7 +35,7 @@ class Entry:
 
     format: Literal["idx", "npz"]
     files: dict[str, catalogue.File]
-    pixel_max: Annotated[float, "(0, inf)"]
+    pixel_max: catalogue.PixelMax
     class_names: list[str]
     class_names_zh: list[str] | None
 
@@ -55,14 +53,6 @@ def read_settings() -> Settings:
     """Reads and checks the configuration."""
     environment.require("numpy", "pyyaml", "zlib-ng")
     dataset, entry = catalogue.active(Entry)
-    where = f"{config.DATASETS}: {dataset}"
-    for role in ROLES[entry.format]:
-        config.one_of(role, entry.files, f"{where}.files: format {entry.format} needs {role}")
-    if len(entry.class_names_zh or entry.class_names) != len(entry.class_names):
-        raise UserError(
-            f"{where}.class_names_zh: expected {len(entry.class_names)} names as in class_names, "
-            f"found {len(entry.class_names_zh or [])}.\nName every class in both, or leave class_names_zh out."
-        )
     return Settings(dataset, entry, config.section(config.PARAMS, "normalize", Params))
 
 
@@ -72,25 +62,48 @@ def read_raw(entry: Entry) -> tuple[Raw, Raw]:
     Raises:
         UserError: A file is missing or not in the stated format.
     """
-    paths = {role: RAW / file.name for role, file in entry.files.items()}
-    for path in paths.values():
-        if not path.exists():
-            raise files.missing(path)
-    if entry.format == "idx":
-        return (
-            (idx.read(paths["train_images"], (3, 4)), idx.read(paths["train_labels"], (1,))),
-            (idx.read(paths["test_images"], (3, 4)), idx.read(paths["test_labels"], (1,))),
+    paths = {role: raw_path(file) for role, file in entry.files.items()}
+    if entry.format == "npz":
+        return read_npz(paths["arrays"])
+    return (
+        (idx.read(paths["train_images"], (3, 4)), idx.read(paths["train_labels"], (1,))),
+        (idx.read(paths["test_images"], (3, 4)), idx.read(paths["test_labels"], (1,))),
+    )
+
+
+def raw_path(file: catalogue.File) -> Path:
+    """The path of a raw file: data sets share file names, so its content is checked.
+
+    Raises:
+        UserError: It is missing, or not the one that the catalogue means.
+    """
+    path = RAW / file.name
+    if not path.is_file():
+        raise files.missing(path)
+    found = files.sha256(path)
+    if found != file.sha256:
+        raise UserError(
+            f"{path.as_posix()}: expected the configured data set's, SHA-256 {file.sha256}, "
+            f"found {found}.\nRun `dvc repro`, which runs download first."
         )
-    path = paths["arrays"]
+    return path
+
+
+def read_npz(path: Path) -> tuple[Raw, Raw]:
+    """The training and the test set in an archive as Keras makes them.
+
+    Raises:
+        UserError: It is no such archive.
+    """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
             x_train, y_train, x_test, y_test = (
                 arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")
             )
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise UserError(
             f"{path.as_posix()}: expected an .npz archive of x_train, y_train, x_test and y_test, "
-            f"found: {error}.\nSave one with numpy.savez_compressed."
+            f"found: {' '.join(str(error).split())}.\nSave one with numpy.savez_compressed."
         ) from None
     return (x_train, y_train), (x_test, y_test)
 
@@ -102,24 +115,29 @@ def check(raw: Raw, split: str, entry: Entry) -> None:
         UserError: Shapes, counts, labels or pixel values are not as stated.
     """
     images, labels = raw
-    classes = len(entry.class_names)
-    found = None
+    last = len(entry.class_names) - 1
     if images.ndim not in (3, 4) or 0 in images.shape:
-        found = f"{split} images as N x H x W or N x H x W x C, found shape {images.shape}"
-    elif labels.shape != images.shape[:1]:
-        found = f"as many labels as images, found {labels.shape} labels for {len(images)} {split} images"
-    elif labels.dtype.kind not in "iu":
-        found = f"{split} labels as integers, found {labels.dtype}"
-    elif labels.min() < 0 or labels.max() >= classes:
-        found = f"{split} labels from 0 to {classes - 1} for {classes} class_names, found {labels.min()} to {labels.max()}"
-    elif images.dtype.kind not in "iuf" or not np.isfinite(images.max()):
-        found = f"{split} images of finite numbers, found {images.dtype}"
-    elif images.min() < 0 or images.max() > entry.pixel_max:
-        found = f"{split} pixels from 0 to pixel_max {entry.pixel_max:g}, found {images.min()} to {images.max()}"
-    if found:
-        raise UserError(
-            f"{RAW.as_posix()}: expected {found}.\nCorrect the files or their entry in {config.DATASETS}."
-        )
+        raise _unexpected(split, "images of N x H x W or N x H x W x C", f"shape {images.shape}")
+    if labels.shape != images.shape[:1]:
+        raise _unexpected(split, f"labels of shape {images.shape[:1]}", f"shape {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise _unexpected(split, "labels that are integers", f"type {labels.dtype}")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high > last:
+        raise _unexpected(split, f"labels from 0 to {last} as class_names", f"{low} to {high}")
+    if images.dtype.kind not in "iuf":
+        raise _unexpected(split, "pixels that are numbers", f"type {images.dtype}")
+    low, high = images.min(), images.max()
+    if not (low >= 0 and high <= entry.pixel_max):  # as is so for nan
+        expected = f"pixels from 0 to pixel_max {entry.pixel_max:g}"
+        raise _unexpected(split, expected, f"{low:g} to {high:g}")
+
+
+def _unexpected(split: str, expected: str, found: str) -> UserError:
+    return UserError(
+        f"{RAW.as_posix()}: {split} set: expected {expected}, found {found}.\n"
+        f"Correct the files or their entry in {config.DATASETS}."
+    )
 
 
 def hold_out(
@@ -145,7 +163,8 @@ def hold_out(
 
 def scale(images: npt.NDArray[Any], pixel_max: float) -> npt.NDArray[np.float32]:
     """The images as float32 from 0 to 1."""
-    return np.divide(images, np.float32(pixel_max), dtype=np.float32)
+    scaled: npt.NDArray[np.float32] = np.divide(images, np.float32(pixel_max), dtype=np.float32)
+    return scaled
 
 
 def main(settings: Settings) -> None:
@@ -155,15 +174,15 @@ def main(settings: Settings) -> None:
     check((images, labels), "training", entry)
     check(test, "test", entry)
     if images.shape[1:] != test[0].shape[1:]:
-        raise UserError(
-            f"{RAW.as_posix()}: expected training and test images of one shape, found "
-            f"{images.shape[1:]} and {test[0].shape[1:]}.\nCorrect the files."
+        shape = images.shape[1:]
+        raise _unexpected(
+            "test", f"images of shape {shape} as for training", f"{test[0].shape[1:]}"
         )
     kept, held_out = hold_out(labels, settings.params.validation_fraction, settings.params.seed)
     if not len(kept):
         raise UserError(
-            f"{config.PARAMS}: normalize.validation_fraction: expected a share that leaves images to "
-            f"train on, found {settings.params.validation_fraction}.\nLower it and run again."
+            f"{config.PARAMS}: normalize.validation_fraction: expected a share that leaves images "
+            f"to train on, found {settings.params.validation_fraction}.\nLower it and run again."
         )
     splits: dict[str, tuple[Raw, npt.NDArray[np.intp] | slice]] = {
         "train": ((images, labels), kept),

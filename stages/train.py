@@ -43,8 +43,7 @@ class Params:
     warmup: Annotated[float, "[0, 1)"]
     weight_decay: Annotated[float, "[0, 1)"]
     label_smoothing: Annotated[float, "[0, 1)"]
-    shift: Annotated[int, "[0, 64]"]
-    flip: bool
+    augmentation: augmentation.Augmentation
     batch_size: Annotated[int, "[1, 65536]"]
     epochs: Annotated[int, "[1, 10000]"]
     seed: Annotated[int, "[0, 4294967295]"]
@@ -168,15 +167,16 @@ def main(settings: Settings) -> None:
     runtime.configure(params.threads, params.seed)
     split, validation = archive.read(TRAIN), archive.read(VALIDATION)
     num_classes = len(split.class_names)
-    build = architectures.builder(settings.architecture)
-    model = build(split.images.shape[1:], num_classes, **settings.arguments)
+    model = architectures.build(
+        settings.architecture, split.images.shape[1:], num_classes, settings.arguments
+    )
     model.summary(line_length=80)
     training = loop.Loop(
         model,
         optimizers.make(params.optimizer, params.weight_decay),
         loop.cross_entropy(num_classes, params.label_smoothing),
         params.batch_size,
-        augmentation.make(params.shift, params.flip),
+        augmentation.make(params.augmentation),
         params.seed,
     )
     batch = slice(params.batch_size)

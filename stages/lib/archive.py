@@ -4,6 +4,7 @@ NumPy and Keras read the archives as they read any other. They are written by zl
 the zlib that Python was linked to: that one differs from machine to machine, and its bytes with it.
 """
 
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ _LEVEL = 2
 _ALIGNMENT = 64  # TensorFlow takes over memory so aligned without a copy
 _CHUNK = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
+
+# What zipfile, zlib-ng and NumPy raise on bytes that are not an archive of arrays
+_BROKEN = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def read(path: Path) -> Split:
     Raises:
         UserError: The file is missing or not such an archive.
     """
-    return _split(_read(path, ("images", "labels"), None))
+    return _read(path, None)
 
 
 def read_first(path: Path, count: int) -> Split:
@@ -83,46 +87,60 @@ def read_first(path: Path, count: int) -> Split:
     Raises:
         UserError: As ``read``.
     """
-    return _split(_read(path, ("images", "labels"), count))
+    return _read(path, count)
 
 
-def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
-    return Split(
-        images=arrays["images"],
-        labels=arrays["labels"],
-        class_names=[str(name) for name in arrays["class_names"]],
-        class_names_zh=[str(name) for name in arrays["class_names_zh"]],
-        pixel_max=float(arrays["pixel_max"]),
-    )
-
-
-def _read(path: Path, long: tuple[str, ...], count: int | None) -> dict[str, npt.NDArray[Any]]:
+def _read(path: Path, count: int | None) -> Split:
+    limits = {"images": count, "labels": count}
+    arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = {}
-            for name in (*long, "class_names", "class_names_zh", "pixel_max"):
-                with archive.open(f"{name}.npy") as stream:
+            for name in ("images", "labels", "class_names", "class_names_zh", "pixel_max"):
+                member = archive.getinfo(f"{name}.npy")
+                with archive.open(member) as stream:
                     stream._decompressor = zlib_ng.decompressobj(-15)  # type: ignore[attr-defined] # twice as fast
                     arrays[name] = _read_array(
-                        cast(BinaryIO, stream), count if name in long else None
+                        cast(BinaryIO, stream), limits.get(name), member.file_size
                     )
-            return arrays
+        return _split(arrays)
     except FileNotFoundError:
         raise files.missing(path) from None
-    except (zipfile.BadZipFile, zlib_ng.error, KeyError, ValueError, EOFError) as error:
+    except (*_BROKEN, zlib_ng.error) as error:  # type: ignore[misc] # the stub takes it for a value
+        if isinstance(error, OSError) and error.filename:  # it cannot be opened
+            raise
         raise UserError(
-            f"{path.as_posix()}: expected an .npz archive as normalize writes it, found: {error}.\n"
+            f"{path.as_posix()}: expected an .npz archive as normalize writes it, found: "
+            f"{' '.join(str(error).split()) or type(error).__name__}.\n"
             "Delete it and run `dvc repro`."
         ) from None
 
 
-def _read_array(stream: BinaryIO, count: int | None) -> npt.NDArray[Any]:
+def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.float32 or images.ndim not in (3, 4):
+        raise ValueError(f"images of type {images.dtype} and shape {images.shape}")
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(f"labels of type {labels.dtype} and shape {labels.shape}")
+    return Split(
+        images=images,
+        labels=labels,
+        class_names=[str(name) for name in arrays["class_names"]],
+        class_names_zh=[str(name) for name in arrays["class_names_zh"]],
+        pixel_max=float(arrays["pixel_max"].item()),
+    )
+
+
+def _read_array(stream: BinaryIO, count: int | None, file_size: int) -> npt.NDArray[Any]:
     """One .npy member, its memory aligned; at most ``count`` entries of its first axis."""
     np.lib.format.read_magic(stream)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    if count is not None:
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject or fortran_order:
+        raise ValueError("an array of Python objects or in Fortran's order")
+    if stream.tell() + math.prod(shape) * dtype.itemsize != file_size:
+        raise ValueError(f"not the values of shape {shape}")
+    if count is not None and shape:
         shape = (min(count, shape[0]), *shape[1:])
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     data = memory[start : start + size]
@@ -136,6 +154,5 @@ def _read_array(stream: BinaryIO, count: int | None) -> npt.NDArray[Any]:
 
 
 def _write_chunks(stream: BinaryIO, array: npt.NDArray[Any]) -> None:
-    flat = memoryview(array.reshape(-1).view(np.uint8))
-    for at in range(0, len(flat), _CHUNK):
-        stream.write(flat[at : at + _CHUNK])
+    flat = memoryview(cast(Any, array.reshape(-1).view(np.uint8)))
+    stream.writelines(flat[at : at + _CHUNK] for at in range(0, len(flat), _CHUNK))

@@ -1,9 +1,9 @@
 """Sheets to draw on, measured in inches from the upper left, that become PNG bytes.
 
-Equal drawings give equal bytes: the style is Matplotlib's own default and the lines below, whatever
-a user's matplotlibrc says; the font comes with Matplotlib; the file holds no date; zlib-ng packs it,
-as the zlib inside Pillow differs from platform to platform. Without pyplot the import takes half
-the time.
+Equal drawings give equal bytes: the style is Matplotlib's own default and the lines below,
+whatever a user's matplotlibrc says; the font comes with Matplotlib; the file holds no date; and
+zlib-ng packs it, as the zlib inside Pillow differs from platform to platform. Without pyplot the
+import takes half the time.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -24,6 +24,8 @@ from matplotlib.figure import Figure
 from zlib_ng import zlib_ng
 
 from stages.lib import palette
+
+Pixels = npt.NDArray[np.uint8]  # H x W x 3: red, green and blue
 
 DPI = 200  # 6.4 inches are 1280 pixels: sharp in print and on dense screens
 MARGIN = 0.12  # inches
@@ -72,6 +74,7 @@ class Sheet:
     width: float
     height: float
     png: bytes = b""
+    pictures: list[tuple[float, float, Pixels]] = field(default_factory=list)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes in a rectangle in inches, measured from the upper left."""
@@ -81,8 +84,12 @@ class Sheet:
 
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
         """Text in inches from the upper left; hangs from ``y``, unless ``style`` says otherwise."""
-        style = {"fontsize": TEXT, "va": "top"} | style
-        self.figure.text(x / self.width, 1 - y / self.height, text, **style)
+        merged: dict[str, Any] = {"fontsize": TEXT, "va": "top"} | style
+        self.figure.text(x / self.width, 1 - y / self.height, text, **merged)
+
+    def paste(self, x: float, y: float, pixels: Pixels) -> None:
+        """Puts a picture on top, its upper left at inches from the upper left, pixel by pixel."""
+        self.pictures.append((x, y, pixels))
 
     def heading(self, title: list[str], subtitle: list[str]) -> None:
         """A title and a line about it, both wrapped, as ``heading`` gives them."""
@@ -96,15 +103,24 @@ def sheet(width: float, height: float, title: str, subtitle: str = "") -> Iterat
     """Yields a sheet with its heading above ``height`` inches of room; packs it at the end."""
     with mpl.rc_context():
         defaults = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith("backend")}
-        mpl.rcParams.update(defaults | _STYLE)
+        mpl.rcParams.update(cast(Any, defaults | _STYLE))
         lines = heading(width, title, subtitle)
         figure = Figure((width, height + heading_height(*lines)), dpi=DPI)
         canvas = FigureCanvasAgg(figure)
-        made = Sheet(figure, *(size / DPI for size in canvas.get_width_height()))
+        columns, rows = canvas.get_width_height()
+        made = Sheet(figure, columns / DPI, rows / DPI)
         made.heading(*lines)
         yield made
-        canvas.draw()
-        made.png = png(np.asarray(canvas.buffer_rgba())[..., :3])
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+        for (
+            x,
+            y,
+            picture,
+        ) in made.pictures:  # Matplotlib would resample them, which takes longer than all else
+            top, left = round(y * DPI), round(x * DPI)
+            pixels[top : top + len(picture), left : left + picture.shape[1]] = picture
+        made.png = png(pixels)
 
 
 def heading(width: float, title: str, subtitle: str) -> tuple[list[str], list[str]]:
@@ -118,13 +134,13 @@ def heading_height(title: list[str], subtitle: list[str]) -> float:
     return 2 * MARGIN + len(title) * _line(TITLE) + len(subtitle) * _line(TEXT)
 
 
-def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+def png(pixels: Pixels) -> bytes:
     """A PNG file without metadata but the resolution.
 
     Source: Portable Network Graphics Specification (Third Edition), sections 5 and 7.
 
     Args:
-        pixels: H x W x 3, red, green and blue.
+        pixels: The picture.
     """
     height, width, _ = pixels.shape
     lines = np.zeros((height, 1 + 3 * width), np.uint8)  # the 0 before each line: filter "none"
@@ -162,7 +178,7 @@ def fit(text: str, inches: float, points: float) -> str:
 def wrap(text: str, inches: float, points: float) -> list[str]:
     """``text`` in lines broken between words; a word that is too long keeps its own line."""
     lines: list[str] = []
-    for word in text.split():
+    for word in text.split(" ") if text else []:  # and not at no-break spaces
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(longer, points) <= inches:
             lines[-1] = longer

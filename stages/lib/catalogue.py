@@ -1,11 +1,21 @@
 """The active entry of datasets.yaml."""
 
+import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from stages.lib import config
+from stages.lib.errors import UserError
 
 T = TypeVar("T")
+
+# The files that a format consists of, as `files` names them
+ROLES = {
+    "idx": ("train_images", "train_labels", "test_images", "test_labels"),
+    "npz": ("arrays",),
+}
+
+PixelMax = Annotated[float, "[0.000001, 4294967295]"]  # float32 holds a pixel divided by it
 
 
 @dataclass(frozen=True)
@@ -16,12 +26,79 @@ class File:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Entry:
+    """Everything that an entry says."""
+
+    title: str
+    licence: str
+    citation: str
+    format: Literal["idx", "npz"]
+    urls: list[str]
+    files: dict[str, File]
+    pixel_max: PixelMax
+    class_names: list[str]
+    class_names_zh: list[str] | None
+
+
 def active(schema: type[T]) -> tuple[str, T]:
     """The configured data set's name, and the fields of its entry that ``schema`` names.
 
     Raises:
-        UserError: No such entry, or a field is missing or mistyped.
+        UserError: No such entry, or anything in it is not as ``Entry`` says.
     """
     dataset = config.value(config.PARAMS, "dataset", str)
-    config.one_of(dataset, config.read(config.DATASETS), f"{config.PARAMS}: dataset")
+    entries = [name for name in config.read(config.DATASETS) if isinstance(name, str)]
+    config.one_of(dataset, entries, f"{config.PARAMS}: dataset")
+    where = f"{config.DATASETS}: {dataset}"
+    if not re.fullmatch(r"\w[\w-]*", dataset):  # a folder's name and a key of DVC's
+        raise _unexpected(where, "a name of letters, digits, _ and -", f"'{dataset}'")
+    _check(config.checked(config.DATASETS, dataset, Entry), where)
     return dataset, config.fields(config.DATASETS, dataset, schema)
+
+
+def _check(entry: Entry, where: str) -> None:
+    """Checks what the types of the fields do not say."""
+    roles = ROLES[entry.format]
+    for role in entry.files:
+        config.one_of(role, roles, f"{where}.files: format {entry.format}")
+    if missing := [role for role in roles if role not in entry.files]:
+        raise _unexpected(
+            f"{where}.files",
+            f"{', '.join(roles)} for format {entry.format}",
+            f"no {' and no '.join(missing)}",
+        )
+    for role, file in entry.files.items():
+        if not re.fullmatch(r"[^./\\:*?\"<>|\x00-\x1f][^/\\:*?\"<>|\x00-\x1f]*", file.name):
+            raise _unexpected(
+                f"{where}.files.{role}.name", "a file name without folders", f"'{file.name}'"
+            )
+        if not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
+            raise _unexpected(
+                f"{where}.files.{role}.sha256", "64 digits of 0-9 and a-f", f"'{file.sha256}'"
+            )
+    for url in entry.urls:
+        if not re.match(r"https?://[^/]", url):
+            raise _unexpected(f"{where}.urls", "addresses with http:// or https://", f"'{url}'")
+    _check_names(entry.class_names, f"{where}.class_names")
+    if entry.class_names_zh is not None:
+        _check_names(entry.class_names_zh, f"{where}.class_names_zh")
+        if len(entry.class_names_zh) != len(entry.class_names):
+            raise _unexpected(
+                f"{where}.class_names_zh",
+                f"{len(entry.class_names)} names as in class_names",
+                f"{len(entry.class_names_zh)}",
+            )
+
+
+def _check_names(names: list[str], where: str) -> None:
+    if len(names) < 2:
+        raise _unexpected(where, "two or more names", str(len(names)))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise _unexpected(where, "names that differ", f"'{twice[0]}' more than once")
+
+
+def _unexpected(where: str, expected: str, found: str) -> UserError:
+    return UserError(
+        f"{where}: expected {expected}, found {found}.\nCorrect it in datasets.yaml and run again."
+    )

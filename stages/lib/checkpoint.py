@@ -50,7 +50,7 @@ class Checkpoint:
                 _note(f"{', '.join(others)}: of another configuration, code or data; not used.")
             return []
         try:
-            with np.load(self._path, allow_pickle=False) as content:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 arrays = [content[f"variable_{at}"] for at in range(len(variables))]
                 history: History = json.loads(str(content["history"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

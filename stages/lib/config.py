@@ -3,9 +3,9 @@
 A stage states what it reads as a frozen dataclass, an architecture as the keyword-only arguments
 of its ``build``. The annotations are the schema::
 
-    epochs: Annotated[int, "[1, 10000]"]        # an integer in an interval, as mathematics writes it
-    output: Literal["logits", "softmax"]        # one of these words
-    channels: list[Annotated[int, "[1, 4096]"]] # a list of such values
+    epochs: Annotated[int, "[1, 10000]"]         # an integer in an interval as in mathematics
+    output: Literal["logits", "softmax"]         # one of these words
+    channels: list[Annotated[int, "[1, 4096]"]]  # a list of such values
 
 Every read raises the audit event ``stages.param`` with the file and the key, so that
 ``python -m tools.audit`` can compare what a stage reads with what dvc.yaml declares.
@@ -13,13 +13,14 @@ Every read raises the audit event ``stages.param`` with the file and the key, so
 
 import difflib
 import inspect
+import math
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 
@@ -34,11 +35,26 @@ _NOUNS = {int: "an integer", float: "a number", str: "a text", bool: "true or fa
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats: PyYAML follows 1.1, where ``1e-3`` is a text; DVC reads a number."""
+    """YAML as DVC reads it: by version 1.2 ``1e-3`` is a number, and no key occurs twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping whose keys all differ."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key '{key.value}' occurs twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return node
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -59,6 +75,11 @@ def section(file: str, key: str, schema: type[T]) -> T:
         UserError: As ``value``, or the section has a key that ``schema`` does not know.
     """
     _announce(file, key)
+    return checked(file, key, schema)
+
+
+def checked(file: str, key: str, schema: type[T]) -> T:
+    """As ``section``, but no read: for checks of more than the result depends on."""
     return schema(**_check_mapping(_mapping(file, key), _hints(schema), f"{file}: {key}"))
 
 
@@ -113,10 +134,12 @@ def read(file: str) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        UserError: The file is missing, empty, or no YAML mapping.
+        UserError: The file is missing, empty, or no YAML mapping; or it is params.yaml and has a
+            section that nothing reads.
     """
     try:
-        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 a SafeLoader
+        text = Path(file).read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 a SafeLoader
     except FileNotFoundError:
         raise UserError(
             f"{file}: not found in {Path.cwd()}.\nRun stages from the top folder of the repository."
@@ -125,15 +148,36 @@ def read(file: str) -> dict[str, Any]:
         raise UserError(f"{file}: not UTF-8 text.\nSave it as UTF-8 and run again.") from None
     except yaml.MarkedYAMLError as error:
         raise UserError(_syntax_message(file, error)) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: not valid YAML: {str(error).splitlines()[0]}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(
+            f"{file}: line {line}: not valid YAML: control character {error.character}.\n"
+            "Delete that character and run again."
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2025-02-30
+        raise UserError(
+            f"{file}: a value that YAML does not allow: {str(error).splitlines()[0]}.\n"
+            f"Mend it and run again; `git diff {file}` shows what changed."
+        ) from None
     if not isinstance(content, dict):
         found = "an empty file" if content is None else _show(content)
         raise UserError(
             f"{file}: expected keys and values, found {found}.\n"
             f"Restore the committed one with `git checkout {file}`."
         )
+    if file == PARAMS:
+        _check_sections(content)
     return content
+
+
+def _check_sections(content: dict[str, Any]) -> None:
+    """Refuses names in params.yaml that belong to no stage, and models that are not there."""
+    folder = Path(__file__).parents[1]
+    stages = sorted(path.stem for path in folder.glob("*.py"))
+    _refuse_unknown(content, ["dataset", "model", *stages], PARAMS)
+    if isinstance(content.get("model"), dict):
+        models = sorted(path.stem for path in folder.glob("models/*.py"))
+        _refuse_unknown(content["model"], ["architecture", "output", *models], f"{PARAMS}: model")
 
 
 def _syntax_message(file: str, error: yaml.MarkedYAMLError) -> str:
@@ -149,14 +193,20 @@ def _mapping(file: str, key: str) -> dict[str, Any]:
     node: Any = read(file)
     done = ""
     for part in key.split(".") if key else []:
-        if not isinstance(node, dict) or part not in node:
+        if part not in node:
             raise _missing(part, node, file, f"{done}{part}")
-        node, done = node[part], f"{done}{part}."
-    if not isinstance(node, dict):
-        raise UserError(
-            f"{file}: {key}: expected a section of keys and values, found {_show(node)}."
-        )
-    return node
+        node = _section(node[part], file, f"{done}{part}")
+        done = f"{done}{part}."
+    return cast(dict[str, Any], node)
+
+
+def _section(found: object, file: str, key: str) -> dict[str, Any]:
+    if isinstance(found, dict):
+        return found
+    raise UserError(
+        f"{file}: {key}: expected a section of keys and values, found {_show(found)}.\n"
+        f"Indent its keys below it; `git diff {file}` shows what changed."
+    )
 
 
 def _pick(mapping: Mapping[str, Any], name: str, hint: Any, file: str, key: str) -> Any:
@@ -166,11 +216,15 @@ def _pick(mapping: Mapping[str, Any], name: str, hint: Any, file: str, key: str)
     return _check(mapping.get(name), hint, f"{file}: {key}")
 
 
-def _missing(name: str, mapping: object, file: str, key: str) -> UserError:
-    names = [str(other) for other in mapping] if isinstance(mapping, dict) else []
+def _missing(
+    name: str, mapping: Mapping[str, Any], file: str, key: str, known: Iterable[str] = ()
+) -> UserError:
+    names = [str(other) for other in mapping]
+    near = _nearest(name, set(names) - set(known))
+    step = f"Rename '{near}' if it is meant, or add" if near else "Add"
     return UserError(
         f"{file}: {key}: this key is missing; found {', '.join(names) or 'no keys'}.\n"
-        f"{_suggest(name, names) if names else 'Add it and run again.'}"
+        f"{step} '{name}' and run again; `git diff {file}` shows what changed."
     )
 
 
@@ -191,19 +245,25 @@ def _optional(hint: Any) -> bool:
 
 
 def _check_mapping(found: object, hints: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise UserError(f"{where}: expected a section of keys and values, found {_show(found)}.")
-    file, _, section_key = where.partition(": ")
-    for name in found:
-        if name not in hints:
-            raise UserError(
-                f"{where}.{name}: unknown key; allowed are {', '.join(hints) or 'none'}.\n"
-                f"{_suggest(str(name), hints)}"
-            )
+    file, _, key = where.partition(": ")
+    mapping = _section(found, file, key)
+    _refuse_unknown(mapping, hints, where)
     for name, hint in hints.items():
-        if name not in found and not _optional(hint):
-            raise _missing(name, found, file, f"{section_key}.{name}")
-    return {name: _check(found.get(name), hint, f"{where}.{name}") for name, hint in hints.items()}
+        if name not in mapping and not _optional(hint):
+            raise _missing(name, mapping, file, f"{key}.{name}", known=hints)
+    return {
+        name: _check(mapping.get(name), hint, f"{where}.{name}") for name, hint in hints.items()
+    }
+
+
+def _refuse_unknown(mapping: Mapping[str, Any], allowed: Collection[str], where: str) -> None:
+    for name in mapping:
+        if name not in allowed:
+            joint = "." if ": " in where else ": "
+            raise UserError(
+                f"{where}{joint}{name}: unknown key; allowed are {', '.join(allowed) or 'none'}.\n"
+                f"{_suggest(str(name), allowed) if allowed else 'Delete it and run again.'}"
+            )
 
 
 def _check(found: object, hint: Any, where: str) -> Any:
@@ -212,27 +272,26 @@ def _check(found: object, hint: Any, where: str) -> Any:
     if _optional(hint):
         rest = [option for option in inner if option is not type(None)]
         return None if found is None else _check(found, rest[0], where)
-    if origin is Literal:
-        if not isinstance(found, str):
-            raise _mistyped(found, hint, where)
+    if origin is Literal and isinstance(found, str):
         return one_of(found, inner, where)
-    if origin is list:
-        if not isinstance(found, list):
-            raise _mistyped(found, hint, where)
+    if origin is list and isinstance(found, list):
         return [_check(item, inner[0], f"{where}[{at}]") for at, item in enumerate(found)]
     if origin is dict:
-        if not isinstance(found, dict):
-            raise _mistyped(found, hint, where)
-        return {str(name): _check(item, inner[1], f"{where}.{name}") for name, item in found.items()}
+        names = _section(found, *where.split(": ", 1))
+        return {
+            str(name): _check(item, inner[1], f"{where}.{name}") for name, item in names.items()
+        }
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         return hint(**_check_mapping(found, _hints(hint), where))
     plain = inner[0] if origin is Annotated else hint
-    accepted = (int, float) if plain is float else plain
-    if not isinstance(found, accepted) or (isinstance(found, bool) and plain is not bool):
+    typed = _float(found) if plain is float and type(found) is int else found
+    if type(typed) is not plain or (origin is Annotated and not _within(typed, inner[1])):
         raise _mistyped(found, hint, where)
-    if origin is Annotated and not _within(found, inner[1]):
-        raise _mistyped(found, hint, where)
-    return float(found) if plain is float else found  # type: ignore[arg-type] # checked above
+    return typed
+
+
+def _float(number: int) -> float:
+    return float(number) if abs(number) < sys.float_info.max else math.inf
 
 
 def _within(number: Any, interval: str) -> bool:
@@ -244,10 +303,24 @@ def _within(number: Any, interval: str) -> bool:
 
 
 def _mistyped(found: object, hint: Any, where: str) -> UserError:
-    step = "Set it to an allowed value and run again."
-    if isinstance(found, str) and re.fullmatch(r"[-+.\deE]+", found) and "a text" not in _wanted(hint):
-        step = "Write the number without quotes and run again."
-    return UserError(f"{where}: expected {_wanted(hint)}, found {_show(found)}.\n{step}")
+    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    step = "Set it to an allowed value"
+    if isinstance(found, str) and plain in (int, float) and _is_number(found):
+        step = "Write the number without quotes"
+    elif plain is str and isinstance(found, (int, float)):
+        step = "Write it in quotes"
+    elif get_origin(hint) is list and found is not None and not isinstance(found, dict):
+        step = f"Write it in brackets, as in [{found}],"
+    return UserError(
+        f"{where}: expected {_wanted(hint)}, found {_show(found)}.\n{step} and run again."
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _wanted(hint: Any) -> str:
@@ -258,8 +331,6 @@ def _wanted(hint: Any) -> str:
         return f"one of {', '.join(inner)}"
     if origin is list:
         return f"a list, each {_wanted(inner[0])}"
-    if origin is dict:
-        return "a section of keys and values"
     return _NOUNS.get(hint, "another kind of value")
 
 
@@ -267,14 +338,26 @@ def _show(found: object) -> str:
     if found is None:
         return "nothing"
     if isinstance(found, str):
-        return f"the text '{found[:60]}'"
+        return f"the text '{_short(found)}'"
     if isinstance(found, bool):
         return str(found).lower()
     if isinstance(found, dict):
-        return f"a section with {', '.join(str(name) for name in found) or 'no keys'}"
-    return str(found)[:60]
+        return f"a section with {_short(', '.join(str(name) for name in found)) or 'no keys'}"
+    return _short(str(found))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:57]}..."
 
 
 def _suggest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"Did you mean '{near[0]}'?" if near else "Use one of those and run again."
+    near = _nearest(name, names)
+    return f"Did you mean '{near}'?" if near else "Use one of those and run again."
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    """The most similar name, whatever its case, or None if none is similar."""
+    folded = {other.casefold(): other for other in sorted(names)}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return folded[near[0]] if near else None

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import hashlib
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,18 +19,25 @@ def replacing(path: Path) -> Iterator[Path]:
     Works for files and for folders, whose old content is replaced entirely. Whatever ends the
     block early leaves the old content untouched and no temporary file behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    token = secrets.token_hex(4)  # a process number may come again, in containers above all
+    temporary = path.with_name(f".{path.name}.{token}.tmp")
+    old = path.with_name(f".{path.name}.{token}.old.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        if path.is_dir():  # nothing can be moved onto a folder that is not empty
+            path.replace(old)
+        temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -64,20 +71,25 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Reads a CSV table as one dict a row.
 
     Raises:
-        UserError: The file is missing.
+        UserError: The file is missing or no table.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))
     except FileNotFoundError:
         raise missing(path) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{path.as_posix()}: expected a CSV table in UTF-8, found: {error}.\n"
+            "Delete it and run `dvc repro`."
+        ) from None
 
 
 def missing(path: Path) -> UserError:
     """The error for an input that an earlier stage makes."""
     return UserError(
         f"{path.as_posix()}: not found; an earlier stage makes it.\n"
-        f"Run `dvc repro`, which runs every stage whose inputs changed."
+        "Run `dvc repro`, which runs every stage whose inputs changed."
     )
 
 

@@ -5,6 +5,7 @@ the type, one for the number of dimensions, each dimension as a 32-bit integer, 
 """
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -30,18 +31,24 @@ def read(path: Path, dimensions: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         UserError: The magic number, type, dimensions or length are not as the format asks.
     """
     content = _content(path)
-    if len(content) < 4 or content[:2] != b"\0\0":
+    if len(content) < 4:
+        raise _broken(path, "a header of at least 4 bytes", f"{len(content)} bytes in all")
+    if content[:2] != b"\0\0":
         raise _broken(path, "the magic number 0x0000 first", f"0x{content[:2].hex()}")
     kind, rank = content[2], content[3]
     if kind != _UNSIGNED_BYTE:
         raise _broken(path, "values of type 0x08 (unsigned byte)", f"type 0x{kind:02x}")
     if rank not in dimensions:
-        raise _broken(path, f"{' or '.join(map(str, dimensions))} dimensions", str(rank))
+        raise _broken(
+            path, f"{' or '.join(map(str, dimensions))} as number of dimensions", str(rank)
+        )
     start = 4 + 4 * rank
     if len(content) < start:
         raise _broken(path, f"a header of {start} bytes", f"{len(content)} bytes in all")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", rank, 4))
-    expected = start + int(np.prod(shape, dtype=np.uint64))
+    if 0 in shape:
+        raise _broken(path, "sizes of 1 or more", f"shape {shape}")
+    expected = start + math.prod(shape)  # which may exceed 64 bits
     if len(content) != expected:
         raise _broken(path, f"{expected} bytes for shape {shape}", f"{len(content)} bytes")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

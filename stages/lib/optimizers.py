@@ -16,11 +16,12 @@ def make(name: str, weight_decay: float) -> "keras.optimizers.Optimizer":
 
     Args:
         name: One of ``names()``.
-        weight_decay: The share of every weight that a step of learning rate 1 takes off; biases
-            and normalization are spared. Source: Loshchilov and Hutter, Decoupled Weight Decay
-            Regularization, 2019.
+        weight_decay: The share of every weight that a step of learning rate 1 takes off.
+            Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
-    optimizer: keras.optimizers.Optimizer = _kinds()[name](weight_decay=weight_decay or None)
+    optimizer: keras.optimizers.Optimizer = _kinds()[name](weight_decay=weight_decay)
+    if not weight_decay:
+        optimizer.weight_decay = None  # some kinds refuse None, all of them work for 0
     return optimizer
 
 
@@ -28,7 +29,12 @@ def _kinds() -> dict[str, Any]:
     import keras
 
     base = keras.optimizers.Optimizer
-    others = (base, keras.optimizers.LossScaleOptimizer)
+    others = (  # those that a name alone does not make: base, wrappers, one that swaps weights
+        base,
+        keras.optimizers.LossScaleOptimizer,
+        keras.optimizers.MultiOptimizer,
+        keras.optimizers.ScheduleFreeAdamW,
+    )
     return {
         name.lower(): kind
         for name, kind in vars(keras.optimizers).items()

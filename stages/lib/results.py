@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from stages.lib import files
 from stages.lib.errors import UserError
+from stages.lib.metrics import Calibration, PerClass
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -50,7 +51,7 @@ class Predictions:
     @property
     def right(self) -> npt.NDArray[np.bool_]:
         """N: whether the predicted label is the actual one."""
-        return self.actual == self.predicted
+        return np.equal(self.actual, self.predicted)
 
     @property
     def confidences(self) -> Floats:
@@ -103,37 +104,62 @@ def read_run(path: Path) -> Run:
     return Run(*(content[key] for key in ("parameters", "versions", "images", "layers")))
 
 
-def read_columns(path: Path, required: Sequence[str], integers: Sequence[str] = ()) -> dict[str, Any]:
-    """The columns of a CSV table by name; numbers as float64 arrays, others as lists of texts.
-
-    Args:
-        path: The table; an empty cell of a column of numbers becomes NaN.
-        required: Columns that have to be there, in any order.
-        integers: Those of them that are given as int64.
+def read_history(path: Path) -> dict[str, Floats]:
+    """The columns of the history by name, E values each: epoch, loss, accuracy and so on.
 
     Raises:
-        UserError: The file is missing, has no row or lacks a column.
+        UserError: The file is missing, empty or incomplete.
     """
+    rows = _rows(path, ("epoch", "loss", "accuracy"))
+    return {name: _numbers(path, rows, name) for name in rows[0]}
+
+
+def read_per_class(path: Path, num_classes: int) -> PerClass:
+    """The scores by class, in the order of the labels.
+
+    Raises:
+        UserError: The file is missing, incomplete or about another number of classes.
+    """
+    rows = _rows(path, ("label", "precision", "recall", "f1", "support"))
+    if [row["label"] for row in rows] != [str(label) for label in range(num_classes)]:
+        labels = ", ".join(row["label"] for row in rows[:12])
+        raise unexpected(path, f"the labels 0 to {num_classes - 1} in order", labels)
+    precision, recall, f1 = (_numbers(path, rows, name) for name in ("precision", "recall", "f1"))
+    return PerClass(precision, recall, f1, _numbers(path, rows, "support").astype(np.int64))
+
+
+def read_calibration(path: Path) -> Calibration:
+    """The bins of the reliability diagram.
+
+    Raises:
+        UserError: The file is missing or incomplete.
+    """
+    rows = _rows(path, ("lower", "upper", "images", "confidence", "accuracy"))
+    lower, upper, images = (_numbers(path, rows, name) for name in ("lower", "upper", "images"))
+    return Calibration(
+        edges=np.append(lower, upper[-1]),
+        images=images.astype(np.int64),
+        confidence=_numbers(path, rows, "confidence"),
+        accuracy=_numbers(path, rows, "accuracy"),
+    )
+
+
+def _rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     rows = files.read_csv(path)
     if not rows:
         raise unexpected(path, "at least one row", "none")
     for name in required:
         if name not in rows[0]:
-            raise unexpected(path, f"a column {name}", ", ".join(rows[0]))
-    columns = {name: _column([row[name] or "" for row in rows]) for name in rows[0] if name}
-    for name in integers:
-        numbers = np.asarray(columns[name])
-        if numbers.dtype.kind != "f" or not np.isfinite(numbers).all() or (numbers % 1).any():
-            raise unexpected(path, f"whole numbers in column {name}", f"'{rows[0][name]}' first")
-        columns[name] = numbers.astype(np.int64)
-    return columns
+            raise unexpected(path, f"a column {name}", ", ".join(map(str, rows[0])))
+    return rows
 
 
-def _column(texts: list[str]) -> Floats | list[str]:
+def _numbers(path: Path, rows: list[dict[str, str]], name: str) -> Floats:
+    """A column of a table; an empty cell becomes NaN."""
     try:
-        return np.array([text or "nan" for text in texts], np.float64)
-    except ValueError:
-        return texts
+        return np.array([row[name] or "nan" for row in rows], np.float64)
+    except ValueError as error:
+        raise unexpected(path, f"numbers in column {name}", str(error)) from None
 
 
 def read_predictions(path: Path, labels: Integers, num_classes: int) -> Predictions:
@@ -152,7 +178,9 @@ def read_predictions(path: Path, labels: Integers, num_classes: int) -> Predicti
         with path.open(encoding="utf-8") as stream:
             found = stream.readline().strip().split(",")
             if found != header:
-                expected = f"the columns {', '.join(header[:4])} and so on for {num_classes} classes"
+                expected = (
+                    f"the columns {', '.join(header[:4])} and so on for {num_classes} classes"
+                )
                 raise unexpected(path, expected, f"{len(found)} columns: {', '.join(found[:6])}")
             table = np.loadtxt(stream, np.float64, delimiter=",", ndmin=2)
     except FileNotFoundError:
@@ -170,14 +198,6 @@ def read_predictions(path: Path, labels: Integers, num_classes: int) -> Predicti
         found_labels = f"{predicted.min()} to {predicted.max()}"
         raise unexpected(path, f"predicted labels from 0 to {num_classes - 1}", found_labels)
     return Predictions(actual, predicted, table[:, 3:])
-
-
-def confusion_matrix(predictions: Predictions) -> Integers:
-    """K x K counts of images, a row an actual class, a column a predicted one."""
-    num_classes = predictions.probabilities.shape[1]
-    cells = predictions.actual * num_classes + predictions.predicted
-    counts = np.bincount(cells, minlength=num_classes**2).astype(np.int64)
-    return counts.reshape(num_classes, num_classes)
 
 
 def confusions(matrix: Integers, count: int) -> list[Confusion]:

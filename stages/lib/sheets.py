@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib import cm, colors
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 
 from stages.lib import canvas, palette
@@ -39,7 +41,9 @@ def raw_image(image: Images, name: str, pixel_max: float) -> bytes:
         scale = cm.ScalarMappable(colors.Normalize(0, pixel_max), "gray")
         for at in range(count):
             axes = sheet.axes(0.7 + at * (side + 0.15), top, side, tall)
-            axes.imshow(channels[..., at] * pixel_max, cmap=scale.cmap, norm=scale.norm, aspect="auto")
+            axes.imshow(
+                channels[..., at] * pixel_max, cmap=scale.cmap, norm=scale.norm, aspect="auto"
+            )
             axes.spines[:].set_visible(True)
             axes.locator_params(integer=True, nbins=7)
             axes.set_xlabel("column (pixels)" if count == 1 else f"column (pixels), {names[at]}")
@@ -73,8 +77,8 @@ def samples(images: Images, names: Sequence[str]) -> bytes:
         places = [
             (canvas.MARGIN + at % columns * cell, top + at // columns * high) for at in range(count)
         ]
-        _paste(sheet, images, places, side)
-        for (x, y), name in zip(places, names, strict=True):
+        for image, name, (x, y) in zip(images, names, places, strict=True):
+            sheet.paste(x, y, thumbnail(image, round(side * canvas.DPI)))
             label = canvas.fit(name, cell - 0.04, points)
             sheet.text(x + side / 2, y + side + 0.03, label, ha="center", fontsize=points)
     return sheet.png
@@ -97,7 +101,9 @@ def predictions(
         class_names: K names.
     """
     if not indices:
-        return _empty(title, f"The model makes no mistake among the {len(of.actual):,} test images.")
+        return _empty(
+            title, f"The model makes no mistake among the {len(of.actual):,} test images."
+        )
     columns, rows = min(3, len(indices)), math.ceil(len(indices) / 3)
     width = max(_NARROWEST, columns * _CELL_WIDTH + canvas.MARGIN)
     subtitle = (
@@ -110,14 +116,15 @@ def predictions(
             (canvas.MARGIN + at % 3 * _CELL_WIDTH, top + at // 3 * _CELL_HEIGHT)
             for at in range(len(indices))
         ]
-        _paste(sheet, images, places, _SIDE)
         _bars(sheet, places, of, indices)
-        for (x, y), index in zip(places, indices, strict=True):
+        for image, index, (x, y) in zip(images, indices, places, strict=True):
+            sheet.paste(x, y, thumbnail(image, round(_SIDE * canvas.DPI)))
             _label(sheet, x, y, of, index, class_names)
     return sheet.png
 
 
 _CELL_WIDTH, _CELL_HEIGHT, _SIDE = 2.14, 1.34, 0.86  # inches
+_TICK, _MONO = 5.5, 0.602  # points; width of a letter of DejaVu Sans Mono at size 1
 _BAR_LEFT, _BAR_ROOM, _BAR_HEIGHT = 0.94, 1.06, 0.76  # inches, of the bars beside an image
 
 
@@ -169,16 +176,21 @@ def _ticks(
 ) -> None:
     """The labels under the bars; beyond ten classes those of the two that matter."""
     pitch = _BAR_ROOM / num_classes
-    if num_classes <= 10:
-        for label in range(num_classes):
-            sheet.text(x + (label + 0.5) * pitch, y, str(label), fontsize=5, ha="center")
+    style: dict[str, Any] = {"ha": "center", "fontsize": _TICK}
+    if num_classes > 10:
+        for label in {predicted, actual}:
+            colour = palette.RIGHT if label == actual else palette.WRONG
+            sheet.text(x + (label + 0.5) * pitch, y, str(label), color=colour, **style)
         return
-    for label in {predicted, actual}:
-        colour = palette.RIGHT if label == actual else palette.WRONG
-        sheet.text(x + (label + 0.5) * pitch, y, str(label), fontsize=5, ha="center", color=colour)
+    # One text and not one a label: texts take most of the time. In a font of fixed width, spaces
+    # and a size can be had that put each label under its bar.
+    letters = max(2, round(pitch * 72 / _MONO / _TICK))
+    style |= {"fontsize": pitch * 72 / _MONO / letters, "family": "DejaVu Sans Mono"}
+    text = (" " * (letters - 1)).join(str(label) for label in range(num_classes))
+    sheet.text(x + _BAR_ROOM / 2, y, text, **style)
 
 
-def _whole(sheet: canvas.Sheet) -> "canvas.Axes":
+def _whole(sheet: canvas.Sheet) -> Axes:
     """Axes over the whole sheet, in inches from the upper left."""
     axes = sheet.axes(0, 0, sheet.width, sheet.height)
     axes.set(xlim=(0, sheet.width), ylim=(sheet.height, 0))
@@ -190,18 +202,6 @@ def _empty(title: str, text: str) -> bytes:
     with canvas.sheet(5.0, 0.4, title, text) as sheet:
         pass
     return sheet.png
-
-
-def _paste(
-    sheet: canvas.Sheet, images: Images, places: Sequence[tuple[float, float]], side: float
-) -> None:
-    """Puts images into squares of ``side`` inches, all of them as one picture."""
-    size = round(side * canvas.DPI)
-    picture = np.full((round(sheet.height * canvas.DPI), round(sheet.width * canvas.DPI), 3), 255, np.uint8)
-    for image, (x, y) in zip(images, places, strict=True):
-        left, top = round(x * canvas.DPI), round(y * canvas.DPI)
-        picture[top : top + size, left : left + size] = thumbnail(image, size)
-    sheet.figure.figimage(picture, origin="upper")
 
 
 def thumbnail(image: Images, size: int) -> Pixels:

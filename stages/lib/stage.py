@@ -1,7 +1,10 @@
 """How a stage runs: settings first, then the work, then a check that nothing moved meanwhile."""
 
+import errno
 import hashlib
+import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +28,10 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
         main: Does the work, reads the inputs and writes the outputs.
         inputs: The data files that ``main`` reads.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name in Chinese on a terminal without
+    # Asked to end, by a job scheduler say, a stage cleans up as after Ctrl+C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code, settings, stamps = _sources(), read(), _stamps(inputs)
         main(settings)
@@ -32,13 +39,17 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
             raise _moved("The configuration")
         if _stamps(inputs) != stamps:
             raise _moved("An input file")
-        if any(code.get(path) != digest for path, digest in _loaded(_sources()).items()):
+        now = _sources()
+        if any(code.get(path) != now.get(path) for path in _loaded({**code, **now})):
             raise _moved("The code")
     except UserError as error:
         _fail(str(error))
+    except MemoryError as error:
+        _fail(f"out of memory: {error}.\nEnd other programs, or set smaller sizes, and run again.")
     except OSError as error:
-        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.\nMend that and run again.")
+        _fail(_system_message(error))
     except KeyboardInterrupt:
+        sys.stdout.flush()
         print("\nInterrupted; nothing half-made was left behind.", file=sys.stderr, flush=True)
         os._exit(130)  # without waiting for TensorFlow's threads
 
@@ -60,6 +71,13 @@ def _fail(message: str) -> None:
     raise SystemExit(1)
 
 
+def _system_message(error: OSError) -> str:
+    """What the operating system refused, and where it said so."""
+    place = f"{error.filename}: " if error.filename else ""
+    step = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
+    return f"{place}{error.strerror or error}.\n{step} and run again."
+
+
 def _moved(what: str) -> UserError:
     return UserError(
         f"{what} of this stage was changed while it ran; its result belongs to neither.\n"
@@ -71,19 +89,20 @@ def _sources() -> dict[Path, str]:
     """A digest of every source file of the pipeline."""
     folder = Path(__file__).parents[1]
     return {
-        path: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.py"))
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.py"))
+        if path.is_file()  # and no lock of an editor's, a link to nowhere
     }
 
 
 def _loaded(sources: dict[Path, str]) -> dict[Path, str]:
     """The part of ``sources`` that this process imported."""
-    modules = list(sys.modules.values())
-    files = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
-    return {path: digest for path, digest in sources.items() if path in files}
+    names = [name for name in list(sys.modules) if name == "__main__" or name.startswith("stages.")]
+    files = {getattr(sys.modules[name], "__file__", None) for name in names}
+    return {path: digest for path, digest in sources.items() if str(path) in files}
 
 
-def _stamps(inputs: Sequence[Path]) -> list[tuple[int, int] | None]:
-    """Size and time of change of each input, or None where it is missing."""
-    return [
-        (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in inputs
-    ]
+def _stamps(inputs: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of each input that is there, and of every file in its folders."""
+    paths = [path for given in inputs for path in (given, *given.rglob("*"))]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()}

@@ -1,0 +1,181 @@
+"""The Python files of the repository: how their imports resolve, and what they name."""
+
+import ast
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stages.lib.errors import UserError
+from tools.audit.values import Definition, Library, Module, Value
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass
+class Imports:
+    """What one or several files import, each with the place of an import.
+
+    Attributes:
+        files: Files of the repository.
+        libraries: Top-level names that are neither Python's nor the repository's.
+        missing: Names in folders of the repository that hold no such module.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def merge(self, other: "Imports") -> None:
+        """Adds what ``other`` has and this one has not."""
+        for mine, others in (
+            (self.files, other.files),
+            (self.libraries, other.libraries),
+            (self.missing, other.missing),
+        ):
+            mine.update({name: where for name, where in others.items() if name not in mine})
+
+
+class Sources:
+    """The Python files below a folder, each read and parsed once.
+
+    Args:
+        root: The top folder of the repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tree = functools.cache(self._tree)
+        self.names = functools.cache(self._names)
+        self.imports = functools.cache(self._imports)
+        self.file = functools.cache(self._file)
+
+    def closure(self, files: Iterable[str]) -> Imports:
+        """Everything that ``files`` import, and what that imports, and so on."""
+        found, waiting = Imports(), list(files)
+        done = set(waiting)
+        while waiting:
+            found.merge(self.imports(waiting.pop()))
+            fresh = [file for file in found.files if file not in done]
+            done.update(fresh)
+            waiting += fresh
+        return found
+
+    def definition(self, value: Definition) -> ast.AST | None:
+        """The node that defines a function or class; None when it is none of the two."""
+        node = self.names(value.module).get(value.name) if self.file(value.module) else None
+        return node if isinstance(node, Function | ast.ClassDef) else None
+
+    def bindings(self, node: ast.Import | ast.ImportFrom, module: str) -> Iterator[tuple[str, Value]]:
+        """The names that an import statement binds, and to what."""
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.name if alias.asname else alias.name.partition(".")[0]
+                path = name.replace(".", "/")
+                yield alias.asname or name, Module(path) if self._ours(path) else Library(name)
+            return
+        base = _base(node, module)
+        for alias in node.names:
+            inner = f"{base}/{alias.name}"
+            value: Value = Library(inner.replace("/", "."))
+            if self._ours(base):
+                value = Module(inner) if self._ours(inner) else Definition(base, alias.name)
+            yield alias.asname or alias.name, value
+
+    def _file(self, module: str) -> str | None:
+        for path in (f"{module}.py", f"{module}/__init__.py"):
+            if (self.root / path).is_file():
+                return path
+        return None
+
+    def _ours(self, module: str) -> bool:
+        """Whether the repository has such a module, or a folder that holds modules."""
+        folder = self.root / module
+        return bool(self.file(module)) or (folder.is_dir() and any(folder.rglob("*.py")))
+
+    def _tree(self, file: str) -> ast.Module:
+        try:
+            return ast.parse((self.root / file).read_bytes(), file)
+        except SyntaxError as error:
+            raise UserError(
+                f"{file} line {error.lineno}: not valid Python: {error.msg}.\nMend it and run again."
+            ) from None
+
+    def _names(self, module: str) -> dict[str, ast.AST]:
+        """What the top level of a module binds: the definition, the import or the value."""
+        file = self.file(module)
+        found: dict[str, ast.AST] = {}
+        for node in _top_level(self.tree(file).body) if file else ():
+            if isinstance(node, Function | ast.ClassDef):
+                found[node.name] = node
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                found |= dict.fromkeys((name for name, _ in self.bindings(node, module)), node)
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
+        return found
+
+    def _imports(self, file: str) -> Imports:
+        found = Imports()
+        module = file.removesuffix(".py")
+        for node in executed(self.tree(file)):
+            where = f"{file}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    self._add(found, alias.name.replace(".", "/"), where)
+            elif isinstance(node, ast.ImportFrom):
+                base = _base(node, module)
+                for alias in node.names:
+                    inner = f"{base}/{alias.name}"
+                    self._add(found, base if self.file(base) and not self.file(inner) else inner, where)
+        return found
+
+    def _add(self, found: Imports, path: str, where: str) -> None:
+        """Sorts one imported module into files, libraries and missing ones."""
+        parts = path.split("/")
+        packages = ["/".join(parts[: at + 1]) + "/__init__.py" for at in range(len(parts))]
+        files = [*filter(self._exists, packages)]
+        if file := self.file(path):
+            files.append(file)
+        found.files.update({file: where for file in files if file not in found.files})
+        if not files and self._ours(parts[0]):
+            found.missing.setdefault(path.replace("/", "."), where)
+        elif not files and parts[0] not in sys.stdlib_module_names:
+            found.libraries.setdefault(parts[0], where)
+
+    def _exists(self, path: str) -> bool:
+        return (self.root / path).is_file()
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that are there for type checkers only."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if isinstance(node, ast.If) and for_type_checkers(node.test):
+            for other in node.orelse:
+                yield other
+                yield from executed(other)
+        else:
+            yield from executed(node)
+
+
+def for_type_checkers(test: ast.expr) -> bool:
+    """Whether a condition is TYPE_CHECKING."""
+    return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+
+
+def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module, also those in its conditions and with blocks."""
+    for node in body:
+        yield node
+        if not isinstance(node, Function | ast.ClassDef):
+            for block in ("body", "orelse", "finalbody"):
+                yield from _top_level(getattr(node, block, ()))
+
+
+def _base(node: ast.ImportFrom, module: str) -> str:
+    """The module that ``from ... import`` names, relative ones from ``module``."""
+    parts = (node.module or "").split(".") if node.module else []
+    above = module.split("/")[: -node.level] if node.level else []
+    return "/".join([*above, *parts])
