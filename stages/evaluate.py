@@ -55,7 +55,7 @@ def load_model(path: Path) -> keras.Model:
 def logits_model(model: keras.Model) -> keras.Model:
     """The model up to its logits: without the softmax, if that is its last layer."""
     last = model.layers[-1]
-    return keras.Model(model.inputs, last.input) if isinstance(last, keras.layers.Softmax) else model
+    return keras.Model(model.inputs[0], last.input) if isinstance(last, keras.layers.Softmax) else model
 
 
 def predict(

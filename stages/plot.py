@@ -102,8 +102,9 @@ def read_dataset(settings: Settings, train: archive.Split) -> report.Dataset:
     language = settings.params.class_names
     if language == "zh" and not train.class_names_zh:
         raise UserError(
-            f"{config.PARAMS}: plot.class_names: expected en, as {settings.dataset} has no Chinese class "
-            f"names; found zh.\nSet it to en, or add class_names_zh to {settings.dataset} in {config.DATASETS}."
+            f"{config.PARAMS}: plot.class_names: expected en, as {settings.dataset} has no Chinese "
+            f"class names; found zh.\nSet it to en, or add class_names_zh to {settings.dataset} in "
+            f"{config.DATASETS}."
         )
     return report.Dataset(
         name=settings.dataset,

@@ -133,7 +133,9 @@ def progress(title: str, steps: int) -> tuple[loop.Report | None, int]:
 
 def with_output(model: keras.Model, output: str) -> keras.Model:
     """The trained model itself, or with a softmax after its logits."""
-    return model if output == "logits" else keras.Sequential([*model.layers, keras.layers.Softmax()])
+    if output == "logits":
+        return model
+    return keras.Model(model.inputs[0], keras.layers.Softmax()(model.outputs[0]), name=model.name)
 
 
 def run_record(

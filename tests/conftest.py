@@ -309,3 +309,13 @@ def server() -> Iterator[Server]:
         yield served
         listening.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> None:
+    """TensorFlow started as the stages start it, with one thread."""
+    from stages.lib import runtime
+
+    with runtime.starting():
+        import tensorflow as _
+    runtime.configure(threads=1)

@@ -6,6 +6,8 @@ import pytest
 
 from stages.lib import augmentation
 
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
 NONE: dict[str, Any] = {"shift": 0, "rotation": 0.0, "zoom": 0.0, "flip": False, "cutout": 0}
 IMAGES = np.random.default_rng(0).random((64, 6, 6), np.float32)
 

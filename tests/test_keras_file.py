@@ -7,21 +7,25 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from stages.lib import keras_file
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
 
 SCRIPT = """
 import sys, pathlib, random
 junk = [bytearray(random.randrange(1, 99999)) for _ in range(200)]
 import keras
 from stages.lib import keras_file
+
 keras.utils.set_random_seed(3)
 layers = keras.layers
 model = keras.Sequential([
     keras.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization(),
     layers.Flatten(), layers.Dropout(0.5), layers.Dense(10),
 ])
-keras_file.save(keras.Sequential([*model.layers, layers.Softmax()]), pathlib.Path(sys.argv[1]))
+keras_file.save(keras.Model(model.inputs, layers.Softmax()(model.outputs[0])), pathlib.Path(sys.argv[1]))
 """
 
 
@@ -60,5 +64,7 @@ def test_nothing_of_the_file_is_a_time_or_an_address(tmp_path: Path) -> None:
         assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
         assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")
         config = archive.read("config.json").decode()
-    numbers = [int(part.split("}")[0].split(",")[0]) for part in config.split('shared_object_id": ')[1:]]
+    numbers = [
+        int(part.split("}")[0].split(",")[0]) for part in config.split('shared_object_id": ')[1:]
+    ]
     assert max(numbers, default=0) < 100

@@ -8,6 +8,8 @@ import pytest
 
 from stages.lib import loop, optimizers
 
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.random((70, 4, 4), np.float32)
 LABELS = RANDOM.integers(0, 3, 70)
@@ -19,7 +21,11 @@ def network(normalize: bool = False) -> Any:
 
     keras.utils.set_random_seed(5)
     layers = keras.layers
-    first = [layers.Reshape((4, 4, 1)), layers.Conv2D(3, 3, use_bias=False), layers.BatchNormalization()]
+    first = [
+        layers.Reshape((4, 4, 1)),
+        layers.Conv2D(3, 3, use_bias=False),
+        layers.BatchNormalization(),
+    ]
     hidden = first if normalize else [layers.Flatten(), layers.Dense(6, activation="relu")]
     return keras.Sequential([keras.Input((4, 4)), *hidden, layers.Flatten(), layers.Dense(3)])
 

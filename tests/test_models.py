@@ -5,6 +5,8 @@ import pytest
 
 from stages.models import cnn, mlp
 
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
 SHAPES = [(8, 8), (28, 28), (32, 32, 3), (5, 7, 1)]
 
 

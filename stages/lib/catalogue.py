@@ -52,7 +52,7 @@ def active(schema: type[T]) -> tuple[str, T]:
     config.one_of(dataset, entries, f"{config.PARAMS}: dataset")
     where = f"{config.DATASETS}: {dataset}"
     if not re.fullmatch(r"\w[\w-]*", dataset):  # a folder's name and a key of DVC's
-        raise _unexpected(where, "a name of letters, digits, _ and -", f"'{dataset}'")
+        raise _unexpected(where, "a name of letters, digits, _ and -", repr(dataset))
     _check(config.checked(config.DATASETS, dataset, Entry), where)
     return dataset, config.fields(config.DATASETS, dataset, schema)
 
@@ -71,15 +71,15 @@ def _check(entry: Entry, where: str) -> None:
     for role, file in entry.files.items():
         if not re.fullmatch(r"[^./\\:*?\"<>|\x00-\x1f][^/\\:*?\"<>|\x00-\x1f]*", file.name):
             raise _unexpected(
-                f"{where}.files.{role}.name", "a file name without folders", f"'{file.name}'"
+                f"{where}.files.{role}.name", "a file name without folders", repr(file.name)
             )
         if not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
             raise _unexpected(
-                f"{where}.files.{role}.sha256", "64 digits of 0-9 and a-f", f"'{file.sha256}'"
+                f"{where}.files.{role}.sha256", "64 digits of 0-9 and a-f", repr(file.sha256)
             )
     for url in entry.urls:
         if not re.match(r"https?://[^/]", url):
-            raise _unexpected(f"{where}.urls", "addresses with http:// or https://", f"'{url}'")
+            raise _unexpected(f"{where}.urls", "addresses with http:// or https://", repr(url))
     _check_names(entry.class_names, f"{where}.class_names")
     if entry.class_names_zh is not None:
         _check_names(entry.class_names_zh, f"{where}.class_names_zh")
@@ -95,7 +95,7 @@ def _check_names(names: list[str], where: str) -> None:
     if len(names) < 2:
         raise _unexpected(where, "two or more names", str(len(names)))
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise _unexpected(where, "names that differ", f"'{twice[0]}' more than once")
+        raise _unexpected(where, "names that differ", f"{twice[0]!r} more than once")
 
 
 def _unexpected(where: str, expected: str, found: str) -> UserError:

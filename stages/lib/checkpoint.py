@@ -63,7 +63,8 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Removes the kept state, once the outputs of the training are in place."""
-        self._path.unlink(missing_ok=True)
+        for path in FOLDER.glob(f"*{self._path.name}*"):  # half a file of a killed run, too
+            path.unlink()
         if FOLDER.is_dir() and not any(FOLDER.iterdir()):
             FOLDER.rmdir()
 

@@ -126,7 +126,8 @@ def one_of(name: str, allowed: Iterable[str], where: str) -> str:
     if name in names:
         return name
     raise UserError(
-        f"{where}: expected one of {', '.join(names)}; found '{name}'.\n{_suggest(name, names)}"
+        f"{where}: expected one of {', '.join(names)}; found '{_short(name)}'.\n"
+        f"{_suggest(name, names)}"
     )
 
 
@@ -219,7 +220,7 @@ def _pick(mapping: Mapping[str, Any], name: str, hint: Any, file: str, key: str)
 def _missing(
     name: str, mapping: Mapping[str, Any], file: str, key: str, known: Iterable[str] = ()
 ) -> UserError:
-    names = [str(other) for other in mapping]
+    names = [_short(str(other)) for other in mapping]
     near = _nearest(name, set(names) - set(known))
     step = f"Rename '{near}' if it is meant, or add" if near else "Add"
     return UserError(
@@ -259,9 +260,9 @@ def _check_mapping(found: object, hints: Mapping[str, Any], where: str) -> dict[
 def _refuse_unknown(mapping: Mapping[str, Any], allowed: Collection[str], where: str) -> None:
     for name in mapping:
         if name not in allowed:
-            joint = "." if ": " in where else ": "
+            key = f"{where}{'.' if ': ' in where else ': '}{_short(str(name))}"
             raise UserError(
-                f"{where}{joint}{name}: unknown key; allowed are {', '.join(allowed) or 'none'}.\n"
+                f"{key}: unknown key; allowed are {', '.join(allowed) or 'none'}.\n"
                 f"{_suggest(str(name), allowed) if allowed else 'Delete it and run again.'}"
             )
 
@@ -347,7 +348,7 @@ def _show(found: object) -> str:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text.splitlines())
     return line if len(line) <= 60 else f"{line[:57]}..."
 
 
@@ -359,5 +360,6 @@ def _suggest(name: str, names: Iterable[str]) -> str:
 def _nearest(name: str, names: Iterable[str]) -> str | None:
     """The most similar name, whatever its case, or None if none is similar."""
     folded = {other.casefold(): other for other in sorted(names)}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return folded[near[0]] if near else None
+    near = difflib.get_close_matches(name.casefold(), folded, n=5, cutoff=0.65)
+    swapped = [other for other in near if sorted(other) == sorted(name.casefold())]
+    return folded[(swapped or near)[0]] if near else None  # adma is adam rather than adamax

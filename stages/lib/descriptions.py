@@ -44,7 +44,7 @@ def curves(history: Mapping[str, Floats]) -> str:
     for key, name in (("accuracy", "training accuracy"), ("val_accuracy", "validation accuracy")):
         if key in history:
             sentences.append(_course(name, *(percent(history[key][at]) for at in (0, -1))))
-    return f"Curves over {_counted(epochs, 'epoch')}: {'; '.join(sentences)}."
+    return f"Curves over {counted(epochs, 'epoch')}: {'; '.join(sentences)}."
 
 
 def confusion(predictions: Predictions, found: Sequence[Confusion], names: Sequence[str]) -> str:
@@ -58,7 +58,7 @@ def confusion(predictions: Predictions, found: Sequence[Confusion], names: Seque
         first = found[0]
         text += (
             f" The most frequent confusion is {names[first.actual]} predicted as "
-            f"{names[first.predicted]}, {_counted(first.images, 'image')}."
+            f"{names[first.predicted]}, {counted(first.images, 'image')}."
         )
     return text
 
@@ -73,9 +73,10 @@ def calibration(bins: Calibration, error: float) -> str:
     """The reliability diagram: its error and its fullest bin."""
     at = int(bins.images.argmax())
     return (
-        f"Reliability diagram, expected calibration error {percent(error)}. Of {bins.images.sum():,} "
-        f"test images {bins.images[at]:,} have a confidence from {percent(bins.edges[at], 0)} to "
-        f"{percent(bins.edges[at + 1], 0)}, {percent(bins.confidence[at], 1)} on average; "
+        f"Reliability diagram, expected calibration error {percent(error)}. "
+        f"{bins.images[at]:,} of {bins.images.sum():,} test images have a confidence from "
+        f"{percent(bins.edges[at], 0)} to {percent(bins.edges[at + 1], 0)}, "
+        f"{percent(bins.confidence[at], 1)} on average; "
         f"{percent(bins.accuracy[at], 1)} of them are right."
     )
 
@@ -84,10 +85,10 @@ def predictions(indices: Sequence[int], of: Predictions, names: Sequence[str]) -
     """Test images with their predictions: how many are right, and each."""
     right = int(of.right[list(indices)].sum())
     each = [
-        f"{names[of.actual[at]]} predicted as {names[of.predicted[at]]} at {percent(of.confidences[at], 1)}"
-        for at in indices
+        f"{names[of.actual[at]]} predicted as {names[of.predicted[at]]} at {percent(sure, 1)}"
+        for at, sure in zip(indices, of.confidences[list(indices)], strict=True)
     ]
-    return f"{_counted(len(each), 'test image')}, {right} of them predicted right: {_listed(each)}."
+    return f"{counted(len(each), 'test image')}, {right} of them predicted right: {_listed(each)}."
 
 
 def no_mistakes(images: int) -> str:
@@ -99,7 +100,8 @@ def _course(name: str, first: str, last: str) -> str:
     return f"{name} {last}" if first == last else f"{name} from {first} to {last}"
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 image``, ``1,000 images``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 

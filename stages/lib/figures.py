@@ -65,7 +65,7 @@ def confusion(matrix: Integers, class_names: Sequence[str]) -> bytes:
         class_names: K names.
     """
     count = len(matrix)
-    cell = float(np.clip(5.2 / count, 0.095, 0.6))
+    cell = float(np.clip(5.2 / count, 0.095, max(0.6, 2.7 / count)))  # inches
     points = min(canvas.TEXT, 0.75 * cell * 72)
     names = [canvas.fit(name, 1.2, points) for name in class_names]
     label = max(canvas.text_width(name, points) for name in names)

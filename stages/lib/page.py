@@ -9,7 +9,7 @@ import hashlib
 import html
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _PIXEL = 1.6  # pixels of a figure to one of the page: a figure 6.4 inches wide takes 800 px
@@ -84,16 +84,13 @@ def cards(rows: Sequence[tuple[str, str, str]]) -> Markup:
     )
 
 
-def table(
-    caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]], sortable: bool = True
-) -> Markup:
-    """A table whose first column names its rows, in a box that scrolls when it is too wide."""
-    numeric = [all(cell.order is not None for cell in column) for column in zip(*rows, strict=True)]
-    numeric = numeric or [False] * len(header)
+def table(caption: str, columns: Mapping[str, Sequence[Cell]], sortable: bool = True) -> Markup:
+    """A table by columns, the first of which names the rows, in a box that scrolls sideways."""
     heads = "".join(
-        f'<th scope="col"{_number_class(right)}>{escape(name)}</th>'
-        for name, right in zip(header, numeric, strict=True)
+        f'<th scope="col"{_number_class(cells)}>{escape(name)}</th>'
+        for name, cells in columns.items()
     )
+    rows = list(zip(*columns.values(), strict=True))
     body = "".join(f"<tr>{_row(row)}</tr>\n" for row in rows)
     kind = ' class="sortable"' if sortable and len(rows) > 1 else ""
     return Markup(
@@ -108,14 +105,12 @@ def _row(cells: Sequence[Cell]) -> str:
     for at, cell in enumerate(cells):
         tag, scope = ("td", "") if at else ("th", ' scope="row"')
         order = "" if cell.order is None else f' data-order="{cell.order:.9g}"'
-        parts.append(
-            f"<{tag}{scope}{_number_class(cell.order is not None)}{order}>{escape(cell.text)}</{tag}>"
-        )
+        parts.append(f"<{tag}{scope}{_number_class([cell])}{order}>{escape(cell.text)}</{tag}>")
     return "".join(parts)
 
 
-def _number_class(is_number: bool) -> str:
-    return ' class="number"' if is_number else ""
+def _number_class(cells: Sequence[Cell]) -> str:
+    return ' class="number"' if all(cell.order is not None for cell in cells) else ""
 
 
 def figure(png: bytes, alt: str, caption: str) -> Markup:
@@ -124,9 +119,14 @@ def figure(png: bytes, alt: str, caption: str) -> Markup:
     data = base64.b64encode(png).decode("ascii")
     return Markup(
         f'<figure>\n<img src="data:image/png;base64,{data}" alt="{escape(alt)}" '
-        f'width="{round(width / _PIXEL)}" height="{round(height / _PIXEL)}" decoding="async">\n'
+        f'width="{round(width / _PIXEL)}" height="{round(height / _PIXEL)}">\n'
         f"<figcaption>{escape(caption)}</figcaption>\n</figure>\n"
     )
+
+
+def beside(*parts: Markup) -> Markup:
+    """Parts side by side where there is room, else below each other."""
+    return Markup(f'<div class="beside">\n{"".join(parts)}</div>\n')
 
 
 def folded(summary: str, *parts: Markup) -> Markup:
@@ -245,7 +245,8 @@ nav a { display: inline-block; padding: .25rem 0; text-decoration: none; }
 nav a:hover { text-decoration: underline; }
 dl { margin: 0 0 1rem; }
 dd { margin: 0; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(15.5rem, 1fr)); gap: .75rem; }
+.cards { display: grid; gap: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(15.5rem, 1fr)); }
 .cards div { padding: .8rem 1rem; background: var(--box); border: 1px solid var(--line);
   border-radius: .6rem; }
 .cards dt { color: var(--muted); font-size: .9rem; }
@@ -255,7 +256,8 @@ dd { margin: 0; }
 .facts div { display: grid; grid-template-columns: 8rem 1fr; gap: 0 1rem; padding: .3rem 0; }
 .facts dt { color: var(--muted); }
 .facts dd { overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll { overflow-x: auto; margin: 1rem 0; max-width: 100%; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
 table { border-collapse: collapse; font-size: .92rem; }
 caption { padding: 0 0 .4rem; text-align: left; font-weight: 600; }
 th, td { padding: .3rem 1.1rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left;
@@ -264,7 +266,7 @@ thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; }
 tbody th { font-weight: 400; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
-th button:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; border-radius: 3px; }
+th button:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 th button::after { content: "\\2195"; margin-left: .3em; color: var(--muted); }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: inherit; }
 th[aria-sort=descending] button::after { content: "\\2193"; color: inherit; }
@@ -284,7 +286,9 @@ summary { cursor: pointer; width: fit-content; color: var(--link); }
   nav, .skip, th button::after { display: none; }
   details::details-content { content-visibility: visible; block-size: auto; }
   summary { color: var(--ink); font-weight: 600; list-style: none; }
-  h2 { break-after: avoid; }
+  .scroll { overflow: visible; }
+  th, td { padding-right: .7rem; white-space: normal; }
+  h2, caption, summary { break-after: avoid; }
   figure, tr, .cards div { break-inside: avoid; }
   img { max-height: 22cm; width: auto; border: 0; padding: 0; }
 }

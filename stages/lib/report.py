@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib import descriptions, page, results
-from stages.lib.descriptions import percent
+from stages.lib.descriptions import counted, percent
 from stages.lib.metrics import Calibration, PerClass
 from stages.lib.page import Cell
 
@@ -47,10 +47,12 @@ class Dataset:
     image: npt.NDArray[np.float32]
     pixel_max: float
 
-    def local_name(self, label: int) -> str:
-        """A class name for the page."""
-        name = self.local_names[label]
-        return name if self.language == "en" else page.in_language(name, self.language)
+    def cells(self, labels: Iterable[int]) -> list[Cell]:
+        """Class names for tables of the page."""
+        names = [self.local_names[label] for label in labels]
+        if self.language == "en":
+            return [Cell(name) for name in names]
+        return [Cell(page.in_language(name, self.language)) for name in names]
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,10 @@ def _summary(found: Results) -> str:
     run, epochs = found.run, int(found.history["epoch"][-1])
     architecture = run.parameters.get("model.architecture", "network")
     return (
-        f"The model ({architecture}, {found.training['parameters']:,} parameters) was trained for "
-        f"{epochs} {'epoch' if epochs == 1 else 'epochs'} on {run.images.get('train', 0):,} images. It "
-        f"predicts {percent(found.test['accuracy'])} of {found.test['images']:,} test images right; "
-        f"the 95\N{NO-BREAK SPACE}% interval is {_interval(found.test)}."
+        f"The model ({architecture}, {found.training['parameters']:,} parameters) was trained "
+        f"for {counted(epochs, 'epoch')} on {counted(run.images.get('train', 0), 'image')}. "
+        f"It predicts {percent(found.test['accuracy'])} of {found.test['images']:,} test images "
+        f"right; the 95\N{NO-BREAK SPACE}% interval is {_interval(found.test)}."
     )
 
 
@@ -119,7 +121,7 @@ def _results(found: Results) -> list[page.Markup]:
     test, classes = found.test, len(found.matrix)
     rows = [
         ("Test accuracy", percent(test["accuracy"]), f"95 % interval {_interval(test)}"),
-        ("Test loss", _loss(test["loss"]), "mean cross-entropy in nats"),
+        ("Test loss", f"{test['loss']:.4f}", "mean cross-entropy in nats"),
         ("Macro F1", percent(test["macro_f1"]), f"mean F1 of {classes} classes"),
         (
             "Top-2 accuracy",
@@ -133,101 +135,96 @@ def _results(found: Results) -> list[page.Markup]:
         ),
         (
             "Untrained loss",
-            _loss(found.training["untrained_loss"]),
+            f"{found.training['untrained_loss']:.4f}",
             f"guessing one of {classes} classes: ln {classes} = {math.log(classes):.4f}",
         ),
     ]
-    splits = [
-        (
-            "training",
-            found.run.images.get("train"),
-            found.training["loss"],
-            found.training["accuracy"],
-        ),
-        ("test", test["images"], test["loss"], test["accuracy"]),
+    return [
+        page.cards(rows),
+        page.table("Loss and accuracy by split", _by_split(found)),
+        page.paragraph("Training values are means over the last epoch, while the weights move."),
     ]
-    if "val_loss" in found.training:
-        of_split = (found.training["val_loss"], found.training["val_accuracy"])
-        splits.insert(1, ("validation", found.run.images.get("validation"), *of_split))
-    table = page.table(
-        "Loss and accuracy by split",
-        ["Split", "Images", "Loss (nats)", "Accuracy"],
-        [
-            [Cell(name), _integer(images or 0), _real(loss), _share(accuracy)]
-            for name, images, loss, accuracy in splits
-        ],
-    )
-    note = "Training values are means over the last epoch, while the weights still move."
-    return [page.cards(rows), table, page.paragraph(note)]
+
+
+def _by_split(found: Results) -> dict[str, list[Cell]]:
+    images, training = found.run.images, found.training
+    rows = [("training", images.get("train", 0), training["loss"], training["accuracy"])]
+    if "val_loss" in training:
+        held_out = images.get("validation", 0)
+        rows += [("validation", held_out, training["val_loss"], training["val_accuracy"])]
+    rows += [("test", found.test["images"], found.test["loss"], found.test["accuracy"])]
+    names, counts, losses, accuracies = zip(*rows, strict=True)
+    return {
+        "Split": _texts(names),
+        "Images": _integers(counts),
+        "Loss (nats)": _losses(losses),
+        "Accuracy": _shares(accuracies),
+    }
 
 
 def _run(dataset: Dataset, found: Results) -> list[page.Markup]:
     run = found.run
     splits = {**run.images, "test": found.test["images"]}
     size = " × ".join(str(length) for length in dataset.image.shape)
+    name = f"{page.escape(dataset.title)} (<code>{page.escape(dataset.name)}</code>)"
     facts = [
-        (
-            "Data set",
-            page.Markup(f"{page.escape(dataset.title)} (<code>{page.escape(dataset.name)}</code>)"),
-        ),
+        ("Data set", page.Markup(name)),
         ("Licence", dataset.licence),
         ("Citation", page.linked(dataset.citation)),
         ("Images", ", ".join(f"{count:,} {split}" for split, count in splits.items())),
         ("Image size", f"{size} pixels, raw values from 0 to {dataset.pixel_max:g}"),
-        ("Classes", f"{len(dataset.names)}"),
+        ("Classes", str(len(dataset.names))),
     ]
-    parameters = [[Cell(key), _value(value)] for key, value in run.parameters.items()]
-    layers = [
-        [
-            Cell(str(layer["name"])),
-            Cell(str(layer["type"])),
-            Cell(str(layer["output"])),
-            _integer(layer["parameters"]),
-        ]
-        for layer in run.layers
-    ]
-    total = sum(layer["parameters"] for layer in run.layers)
-    versions = [[Cell(package), Cell(version)] for package, version in sorted(run.versions.items())]
+    parameters = {
+        "Parameter": _texts(run.parameters),
+        "Value": _texts(
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for value in run.parameters.values()
+        ),
+    }
+    versions = sorted(run.versions.items())
+    libraries = {
+        "Library": _texts(package for package, _ in versions),
+        "Version": _texts(version for _, version in versions),
+    }
     return [
         page.definitions(facts, "facts"),
-        page.table("Parameters of the training", ["Parameter", "Value"], parameters),
-        page.table(
-            f"Network: {len(layers)} layers, {total:,} parameters",
-            ["Layer", "Type", "Output", "Parameters"],
-            layers,
-            sortable=False,
+        page.beside(
+            page.table("Parameters of the training", parameters),
+            _network(run.layers),
+            page.table("Library versions", libraries, sortable=False),
         ),
-        page.table("Library versions", ["Library", "Version"], versions, sortable=False),
     ]
+
+
+def _network(layers: Sequence[Mapping[str, Any]]) -> page.Markup:
+    sizes = [layer["parameters"] for layer in layers]
+    columns = {
+        "Layer": _texts(layer["name"] for layer in layers),
+        "Type": _texts(layer["type"] for layer in layers),
+        "Output": _texts(layer["output"] for layer in layers),
+        "Parameters": _integers(sizes),
+    }
+    caption = f"Network: {counted(len(layers), 'layer')}, {counted(sum(sizes), 'parameter')}"
+    return page.table(caption, columns, sortable=False)
 
 
 def _training(found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
     history = found.history
-    names = {
-        "learning_rate": "Learning rate",
-        "loss": "Training loss",
-        "accuracy": "Training accuracy",
-        "val_loss": "Validation loss",
-        "val_accuracy": "Validation accuracy",
-    }
-    shown = [name for name in names if name in history]
-    rows = [
-        [
-            _integer(int(epoch)),
-            *(
-                Cell(f"{history[name][at]:.3g}", float(history[name][at]))
-                if name == "learning_rate"
-                else (_share if "accuracy" in name else _real)(float(history[name][at]))
-                for name in shown
-            ),
-        ]
-        for at, epoch in enumerate(history["epoch"])
-    ]
+    columns = {"Epoch": _integers(history["epoch"])}
+    for key, name, cells in (
+        ("learning_rate", "Learning rate", _reals),
+        ("loss", "Training loss", _losses),
+        ("accuracy", "Training accuracy", _shares),
+        ("val_loss", "Validation loss", _losses),
+        ("val_accuracy", "Validation accuracy", _shares),
+    ):
+        if key in history:
+            columns[name] = cells(history[key])
     caption = "Loss and accuracy on the training images and, if some were held out, on those."
-    table = page.table("Training by epoch", ["Epoch", *(names[name] for name in shown)], rows)
     return [
         page.figure(pngs["curves"], descriptions.curves(history), caption),
-        page.folded("All epochs as a table", table),
+        page.folded("All epochs as a table", page.table("Training by epoch", columns)),
     ]
 
 
@@ -238,80 +235,56 @@ def _confusion(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> l
     figure = page.figure(pngs["confusion"], alt, caption)
     if not pairs:
         return [figure, page.paragraph(descriptions.no_mistakes(len(found.predictions.actual)))]
-    rows = [
-        [
-            Cell(dataset.local_name(pair.actual)),
-            Cell(dataset.local_name(pair.predicted)),
-            _integer(pair.images),
-            _share(pair.share),
-        ]
-        for pair in pairs
-    ]
-    header = ["Actual class", "Predicted class", "Images", "Share of the actual class"]
-    return [figure, page.table("Most frequent confusions", header, rows)]
+    columns = {
+        "Actual class": dataset.cells([pair.actual for pair in pairs]),
+        "Predicted class": dataset.cells([pair.predicted for pair in pairs]),
+        "Images": _integers([pair.images for pair in pairs]),
+        "Share of the actual class": _shares([pair.share for pair in pairs]),
+    }
+    return [figure, page.table("Most frequent confusions", columns)]
 
 
 def _classes(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    translated = list(dataset.local_names) != list(dataset.names)
-    scores = found.scores
-    rows = [
-        [
-            Cell(dataset.local_name(label)),
-            *([Cell(dataset.names[label])] if translated else []),
-            _integer(label),
-            *(
-                _share(float(values[label]))
-                for values in (scores.precision, scores.recall, scores.f1)
-            ),
-            _integer(int(scores.support[label])),
-        ]
-        for label in range(len(dataset.names))
-    ]
-    header = [
-        "Class",
-        *(["In figures"] if translated else []),
-        "Label",
-        "Precision",
-        "Recall",
-        "F1",
-        "Test images",
-    ]
-    alt = descriptions.per_class(dataset.names, scores)
-    caption = "Precision: how many of those predicted as the class are of it. Recall: how many of those of the class are predicted as it."
+    scores, labels = found.scores, range(len(dataset.names))
+    columns = {"Class": dataset.cells(labels)}
+    if list(dataset.local_names) != list(dataset.names):
+        columns["In figures"] = _texts(dataset.names)
+    columns |= {
+        "Label": _integers(labels),
+        "Precision": _shares(scores.precision),
+        "Recall": _shares(scores.recall),
+        "F1": _shares(scores.f1),
+        "Test images": _integers(scores.support),
+    }
+    caption = (
+        "Precision: the share of the images predicted as a class that are of it. "
+        "Recall: the share of the images of a class that are predicted as it."
+    )
     return [
-        page.figure(pngs["per_class"], alt, caption),
-        page.table("Scores by class", header, rows),
+        page.figure(pngs["per_class"], descriptions.per_class(dataset.names, scores), caption),
+        page.table("Scores by class", columns),
     ]
 
 
 def _calibration(found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
     bins = found.bins
-    rows = [
-        [
-            Cell(
-                f"{percent(bins.edges[at], 1)} to {percent(bins.edges[at + 1], 1)}",
-                float(bins.edges[at]),
-            ),
-            _integer(int(images)),
-            *(
-                (_share(float(bins.confidence[at])), _share(float(bins.accuracy[at])))
-                if images
-                else (Cell("–", -1), Cell("–", -1))
-            ),
-        ]
-        for at, images in enumerate(bins.images)
-    ]
+    limits = zip(bins.edges[:-1], bins.edges[1:], strict=True)
+    columns = {
+        "Confidence": [
+            Cell(f"{percent(lower, 1)} to {percent(upper, 1)}", lower) for lower, upper in limits
+        ],
+        "Images": _integers(bins.images),
+        "Mean confidence": _shares(bins.confidence),
+        "Accuracy": _shares(bins.accuracy),
+    }
     alt = descriptions.calibration(bins, found.test["expected_calibration_error"])
     caption = (
-        "A calibrated model is right as often as it is confident. Where the hatched part lies above "
-        "the accuracy, the model is surer than it should be."
-    )
-    table = page.table(
-        "Calibration by confidence", ["Confidence", "Images", "Mean confidence", "Accuracy"], rows
+        "A calibrated model is right as often as it is confident. Where the hatched part lies "
+        "above the accuracy, the model is surer than it should be."
     )
     return [
         page.figure(pngs["calibration"], alt, caption),
-        page.folded("All bins as a table", table),
+        page.folded("All bins as a table", page.table("Calibration by confidence", columns)),
     ]
 
 
@@ -333,8 +306,8 @@ def _mistakes(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> li
         return [page.paragraph(descriptions.no_mistakes(len(found.predictions.actual)))]
     alt = descriptions.predictions(found.mistakes, found.predictions, dataset.names)
     caption = (
-        f"{len(found.mistakes):,} of {count:,} mistakes: those with the highest probability of a wrong "
-        "class. Some may be labelled wrong in the data."
+        f"{len(found.mistakes):,} of {counted(count, 'mistake')}: those with the highest "
+        "probability of a wrong class. Some may be labelled wrong in the data."
     )
     table = _images("Most confident mistakes", found.mistakes, dataset, found.predictions)
     return [
@@ -346,40 +319,26 @@ def _mistakes(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> li
 def _images(
     caption: str, indices: Sequence[int], dataset: Dataset, of: results.Predictions
 ) -> page.Markup:
-    rows = [
-        [
-            _integer(at),
-            Cell(dataset.local_name(int(of.actual[at]))),
-            Cell(dataset.local_name(int(of.predicted[at]))),
-            _share(float(of.confidences[at])),
-            _share(float(of.probabilities[at, of.actual[at]])),
-            Cell("right" if of.right[at] else "wrong"),
-        ]
-        for at in indices
-    ]
-    header = [
-        "Test image",
-        "Actual",
-        "Predicted",
-        "Probability",
-        "Of the actual class",
-        "Prediction",
-    ]
-    return page.table(caption, header, rows)
+    at = np.array(indices)
+    columns = {
+        "Test image": _integers(at),
+        "Actual class": dataset.cells(of.actual[at].tolist()),
+        "Predicted class": dataset.cells(of.predicted[at].tolist()),
+        "Probability": _shares(of.confidences[at]),
+        "Of the actual class": _shares(of.probabilities[at, of.actual[at]]),
+        "Prediction": _texts("right" if right else "wrong" for right in of.right[at]),
+    }
+    return page.table(caption, columns)
 
 
 def _data(dataset: Dataset, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    name, image = dataset.names[dataset.labels[0]], dataset.image
+    names, image = [dataset.names[label] for label in dataset.labels], dataset.image
     values = (float(image.min()), float(image.max()))
-    alt = descriptions.raw_image(name, image.shape, values, dataset.pixel_max)
-    names = [dataset.names[label] for label in dataset.labels]
+    alt = descriptions.raw_image(names[0], image.shape, values, dataset.pixel_max)
+    caption = "The first training image as published, before scaling to 0 to 1."
     return [
         page.figure(pngs["samples"], descriptions.samples(names), "The first training images."),
-        page.figure(
-            pngs["raw_image"],
-            alt,
-            "The first training image as published, before scaling to 0 to 1.",
-        ),
+        page.figure(pngs["raw_image"], alt, caption),
     ]
 
 
@@ -387,22 +346,22 @@ def _interval(test: Mapping[str, Any]) -> str:
     return f"{100 * test['accuracy_low']:.2f} to {percent(test['accuracy_high'])}"
 
 
-def _loss(value: float) -> str:
-    return f"{value:.4f}"
+def _texts(values: Iterable[object]) -> list[Cell]:
+    return [Cell(str(value)) for value in values]
 
 
-def _integer(value: int) -> Cell:
-    return Cell(f"{value:,}", float(value))
+def _integers(values: Iterable[float]) -> list[Cell]:
+    return [Cell(f"{int(value):,}", value) for value in values]
 
 
-def _real(value: float) -> Cell:
-    return Cell(_loss(value), value)
+def _losses(values: Iterable[float]) -> list[Cell]:
+    return [Cell(f"{value:.4f}", value) for value in values]
 
 
-def _share(value: float) -> Cell:
-    return Cell(percent(value), value)
+def _reals(values: Iterable[float]) -> list[Cell]:
+    return [Cell(f"{value:.3g}", value) for value in values]
 
 
-def _value(value: object) -> Cell:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return Cell(text)
+def _shares(values: Iterable[float]) -> list[Cell]:
+    """Cells of shares; NaN, of no images, is a dash and sorts first."""
+    return [Cell("–", -1) if math.isnan(value) else Cell(percent(value), value) for value in values]

@@ -33,6 +33,7 @@ def configure(threads: int, seed: int = 0) -> None:
     keras.config.set_floatx("float32")  # a user's ~/.keras/keras.json may say otherwise
     keras.config.set_image_data_format("channels_last")
     keras.config.set_epsilon(1e-7)
+    keras.utils.clear_session()  # layers are numbered from the start
     keras.utils.set_random_seed(seed)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import cm, colors
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 
 from stages.lib import canvas, palette
 from stages.lib.results import Predictions
@@ -16,7 +18,6 @@ from stages.lib.results import Predictions
 Images = npt.NDArray[np.float32]  # N x H x W or N x H x W x C, 0 to 1
 Pixels = npt.NDArray[np.uint8]
 
-_CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 _NARROWEST = 3.6  # inches; room for a title
 
 
@@ -28,33 +29,51 @@ def raw_image(image: Images, name: str, pixel_max: float) -> bytes:
         name: Its class.
         pixel_max: The raw value that became 1.
     """
-    channels = image[..., None] if image.ndim == 2 else image
-    count = channels.shape[-1]
-    names = _CHANNELS.get(count, tuple(f"channel {at}" for at in range(count)))
-    side = 3.0 if count == 1 else max(1.5, 6.0 / count)
-    height, width, _ = channels.shape
-    tall = min(1.5 * side, side * height / width)
-    sheet_width = 0.7 + count * (side + 0.15) + 0.95
-    subtitle = f"{height} × {width} pixels, raw values before scaling"
-    with canvas.sheet(sheet_width, tall + 0.65, f"First training image: {name}", subtitle) as sheet:
-        top = sheet.height - tall - 0.6
-        scale = cm.ScalarMappable(colors.Normalize(0, pixel_max), "gray")
-        for at in range(count):
-            axes = sheet.axes(0.7 + at * (side + 0.15), top, side, tall)
-            axes.imshow(
-                channels[..., at] * pixel_max, cmap=scale.cmap, norm=scale.norm, aspect="auto"
-            )
+    panels = _panels(image)
+    limit = 3.0 if len(panels) == 1 else 6.0 / len(panels)
+    scale = min(limit / image.shape[1], 1.5 * limit / image.shape[0])  # inches a pixel
+    wide, high = image.shape[1] * scale, image.shape[0] * scale
+    cell, room = max(wide, 0.9), max(high, 1.75)  # what the labels of axes and colour bar take
+    ticks = np.linspace(0, pixel_max, 6 if pixel_max % 4 else 5).tolist()
+    labels = [f"{value:g}" for value in ticks]
+    right = 0.5 + max(canvas.text_width(label, canvas.SMALL) for label in labels)
+    width = max(_NARROWEST, 0.7 + len(panels) * (cell + 0.15) + right)
+    subtitle = f"{image.shape[0]} × {image.shape[1]} pixels, raw values before scaling"
+    title = f"First training image: {canvas.fit(name, max(1.0, width - 2.6), canvas.TITLE)}"
+    with canvas.sheet(width, room + 0.7, title, subtitle) as sheet:
+        top = sheet.height - room - 0.5
+        values = Normalize(0, pixel_max)
+        for at, (panel, pixels) in enumerate(panels.items()):
+            left = 0.7 + at * (cell + 0.15) + (cell - wide) / 2
+            axes = sheet.axes(left, top + (room - high) / 2, wide, high)
+            raw = pixels if pixels.ndim == 3 else pixels * pixel_max
+            axes.imshow(raw, cmap="gray", norm=values, aspect="auto")
             axes.spines[:].set_visible(True)
-            axes.locator_params(integer=True, nbins=7)
-            axes.set_xlabel("column (pixels)" if count == 1 else f"column (pixels), {names[at]}")
-            if at:
-                axes.set_yticklabels([])
-            else:
-                axes.set_ylabel("row (pixels)")
-        bar = sheet.figure.colorbar(scale, cax=sheet.axes(sheet_width - 0.9, top, 0.15, tall))
-        bar.set_ticks(np.linspace(0, pixel_max, 6 if pixel_max % 4 else 5).tolist())
+            axes.xaxis.set_major_locator(_pixel_ticks(wide))
+            axes.yaxis.set_major_locator(_pixel_ticks(high))
+            axes.set_title(panel if len(panels) > 1 else "")
+            axes.set_xlabel("column (pixels)")
+            axes.set_ylabel("" if at else "row (pixels)")
+            axes.tick_params(labelleft=not at)
+        place = sheet.axes(0.7 + len(panels) * (cell + 0.15), top, 0.13, room)
+        bar = sheet.figure.colorbar(ScalarMappable(values, "gray"), cax=place)
+        bar.set_ticks(ticks, labels=labels)
         bar.set_label(f"raw pixel value (0 to {pixel_max:g})")
     return sheet.png
+
+
+def _pixel_ticks(inches: float) -> MaxNLocator:
+    return MaxNLocator(integer=True, nbins=max(1, min(6, int(4 * inches))))
+
+
+def _panels(image: Images) -> dict[str, Images]:
+    """The pictures that show an image: itself in colour if it has any, and each channel in grey."""
+    if image.ndim == 2 or image.shape[-1] == 1:
+        return {"grey": image.reshape(image.shape[:2])}
+    if image.shape[-1] == 3:
+        channels = {name: image[..., at] for at, name in enumerate(("red", "green", "blue"))}
+        return {"in colour": image, **channels}
+    return {f"channel {at}": image[..., at] for at in range(min(4, image.shape[-1]))}
 
 
 def samples(images: Images, names: Sequence[str]) -> bytes:
@@ -132,7 +151,7 @@ def _label(
     sheet: canvas.Sheet, x: float, y: float, of: Predictions, index: int, names: Sequence[str]
 ) -> None:
     right = bool(of.right[index])
-    says = f"{'✓' if right else '✗'} {{}} {of.confidences[index]:.1%}"
+    says = f"{'✓' if right else '✗'} {{}} {100 * of.confidences[index]:.1f}\N{NO-BREAK SPACE}%"
     room = _CELL_WIDTH - 0.12 - canvas.text_width(says, canvas.TEXT)
     name = canvas.fit(names[of.predicted[index]], room, canvas.TEXT)
     colour = palette.RIGHT if right else palette.WRONG

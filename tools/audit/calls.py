@@ -2,13 +2,15 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from stages.lib import config
 from tools.audit import sources
 from tools.audit.values import (
     Definition,
     Field,
+    Frame,
     Items,
     Library,
     Module,
@@ -21,17 +23,33 @@ from tools.audit.values import (
 )
 
 if TYPE_CHECKING:  # these two modules need each other
-    from tools.audit.flow import Flow, Frame
+    from tools.audit.flow import Flow
 
 CONFIG = "stages/lib/config"
 REPLACING = Definition("stages/lib/files", "replacing")
-# The catalogue lists the names of its entries in an error message, and nothing else depends on them
-WHOLE_FILE_ALLOWED = ("stages/lib/catalogue",)
+# The catalogue names all entries in an error message
+# and checks all of the active one
+UNDECLARED_ALLOWED = ("stages/lib/catalogue",)
 PATHS = ("pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath")
-SAME = ("str", "os.fspath", "list", "tuple", "sorted", "reversed", "set", "copy.copy", "typing.cast")
+SAME = (
+    "str",
+    "os.fspath",
+    "list",
+    "tuple",
+    "sorted",
+    "reversed",
+    "set",
+    "copy.copy",
+    "typing.cast",
+)
+INERT = ("repr", "print", "hash", "isinstance", "type", "len")  # use nothing of a record
 TEXTUAL = ("as_posix", "__str__", "__fspath__")  # methods of a path that only spell it
 WRITING = ("write_text", "write_bytes", "mkdir", "touch")  # and those that write it
 UNPACKED = ("dataclasses.asdict", "dataclasses.astuple", "vars")
+
+
+# Takes the file, the key and the schema of a read
+Reader = Callable[[str, str, Value], Value]
 
 
 class Calls:
@@ -39,14 +57,15 @@ class Calls:
 
     def __init__(self, flow: "Flow") -> None:
         self.flow = flow
-        self._readers: dict[str, Callable[[str, str, Sequence[Value]], Value]] = {
+        self._readers: dict[str, Reader] = {
             "value": self._value,
             "fields": self._fields,
             "section": self._section,
             "arguments": self._arguments,
+            "checked": self._section,
         }
 
-    def evaluate(self, node: ast.Call, frame: "Frame") -> Value:
+    def evaluate(self, node: ast.Call, frame: Frame) -> Value:
         """What is known of the value that a call returns."""
         with self.flow.at(frame, node):
             arguments, named = self._arguments_of(node, frame)
@@ -65,11 +84,13 @@ class Calls:
                 case _:
                     return self._unknown([*arguments, *named.values()])
 
-    def _arguments_of(self, node: ast.Call, frame: "Frame") -> tuple[list[Value], dict[str, Value]]:
+    def _arguments_of(self, node: ast.Call, frame: Frame) -> tuple[list[Value], dict[str, Value]]:
         arguments: list[Value] = []
         for argument in node.args:
             starred = isinstance(argument, ast.Starred)
-            value = self.flow.evaluate(argument.value if isinstance(argument, ast.Starred) else argument, frame)
+            value = self.flow.evaluate(
+                argument.value if isinstance(argument, ast.Starred) else argument, frame
+            )
             if starred and isinstance(value, Items):
                 arguments += value.items
             else:
@@ -84,10 +105,13 @@ class Calls:
         return arguments, named
 
     def _repository(
-        self, function: Definition, arguments: list[Value], named: dict[str, Value], frame: "Frame"
+        self, function: Definition, arguments: list[Value], named: dict[str, Value], frame: Frame
     ) -> Value:
         if function.module == CONFIG and function.name in self._readers:
-            return self._read(function.name, arguments, named)
+            reader = self._readers[function.name]
+            if function.name == "checked" and frame.module in UNDECLARED_ALLOWED:
+                reader = self._checked
+            return self._read(reader, arguments, named)
         if function == Definition(CONFIG, "read"):
             return self._read_file(arguments, frame)
         if function == REPLACING:
@@ -101,7 +125,11 @@ class Calls:
         return self.flow.call(function, arguments, named)
 
     def _instance(
-        self, schema: Definition, node: ast.ClassDef, arguments: list[Value], named: dict[str, Value]
+        self,
+        schema: Definition,
+        node: ast.ClassDef,
+        arguments: list[Value],
+        named: dict[str, Value],
     ) -> Value:
         self.flow.mention(schema)
         if not any("dataclass" in ast.dump(decorator) for decorator in node.decorator_list):
@@ -110,9 +138,10 @@ class Calls:
         values = dict(zip(names, arguments, strict=False)) | named
         return Record(schema, tuple((name, values.get(name)) for name in names))
 
-    def _unknown(self, values: Sequence[Value]) -> None:
+    def _unknown(self, values: Iterable[Value]) -> Value:
         for value in values:
             self.flow.consume(value)
+        return None
 
     # Paths and imports
 
@@ -124,8 +153,8 @@ class Calls:
         if name.startswith("with_") or name in ("absolute", "resolve"):
             parent = Place(base.path.rpartition("/")[0], partial=True)
             return parent if name.startswith("with_") else base
-        opened = name == "open" and bool(arguments) and arguments[0] in map(Text, ("w", "wb", "x", "xb", "a"))
-        self.flow.consume(base, written=opened or name in WRITING)
+        mode = arguments[0] if name == "open" and arguments else None
+        self.flow.consume(base, written=_writes(mode) or name in WRITING)
         return self._unknown(arguments)
 
     def _library(self, name: str, arguments: list[Value], named: dict[str, Value]) -> Value:
@@ -139,36 +168,47 @@ class Calls:
             return self._imported(first)
         if name == "getattr" and len(arguments) > 1 and isinstance(arguments[1], Text):
             return self.flow.attribute(first, arguments[1].text)
-        if name == "open" and len(arguments) > 1 and isinstance(arguments[1], Text):
-            return self.flow.consume(first, written=arguments[1].text[:1] in "wxa")
+        if name == "open":
+            mode = next((value for value in [*arguments[1:2], named.get("mode")] if value), None)
+            place = Place(first.text) if isinstance(first, Text) else first
+            self.flow.consume(place, written=_writes(mode))
+            return None
         if name in SAME:
             self._unknown([*named.values()])
             value = arguments[-1] if arguments else None
-            return Text(value.path) if name == "str" and isinstance(value, Place) and not value.partial else value
+            return (
+                Text(value.path)
+                if name == "str" and isinstance(value, Place) and not value.partial
+                else value
+            )
         if name in UNPACKED and isinstance(first, Record):
             return first
+        if name in INERT:
+            arguments = [value for value in arguments if not isinstance(value, Record)]
         return self._unknown([*arguments, *named.values()])
 
     def _imported(self, name: Value) -> Value:
         if not isinstance(name, Text):
             self.flow.obscure[self.flow.where()] = "a module imported by a name"
             return None
-        module = re.sub(r"\$\{[^}]*\}|\.", lambda part: "/" if part[0] == "." else part[0], name.text)
+        module = re.sub(
+            r"\$\{[^}]*\}|\.", lambda part: "/" if part[0] == "." else part[0], name.text
+        )
         self.flow.dynamic.setdefault(module, self.flow.where())
         return Module(module)
 
     # Parameters
 
-    def _read(self, reader: str, arguments: list[Value], named: dict[str, Value]) -> Value:
-        order = ("file", "key", "function" if reader == "arguments" else "schema")
-        file, key, schema = [*arguments, *(named.get(name) for name in order[len(arguments) :])][:3]
+    def _read(self, reader: Reader, arguments: Sequence[Value], named: dict[str, Value]) -> Value:
+        given = dict(zip(("file", "key", "schema"), arguments, strict=False)) | named
+        file, key = given.get("file"), given.get("key")
         if isinstance(file, Text) and isinstance(key, Text):
-            return self._readers[reader](file.text, key.text, [schema])
+            return reader(file.text, key.text, given.get("schema", given.get("function")))
         self.flow.obscure[self.flow.where()] = "a parameter read by a file or key"
         return None
 
-    def _read_file(self, arguments: Sequence[Value], frame: "Frame") -> Value:
-        if frame.module not in WHOLE_FILE_ALLOWED:
+    def _read_file(self, arguments: Sequence[Value], frame: Frame) -> Value:
+        if frame.module not in UNDECLARED_ALLOWED:
             if arguments and isinstance(arguments[0], Text):
                 self._note(arguments[0].text, "")
             else:
@@ -181,43 +221,63 @@ class Calls:
         place = before.where if before else self.flow.where()
         self.flow.reads[file, key] = Read(file, key, place, tuple(dict.fromkeys((*known, *fields))))
 
-    def _value(self, file: str, key: str, _: Sequence[Value]) -> Value:
+    def _value(self, file: str, key: str, _: Value) -> Value:
         self._note(file, key)
-        return Text(f"${{{key}}}") if file == "params.yaml" and "$" not in key else None
+        return Text(f"${{{key}}}") if file == config.PARAMS and "$" not in key else None
 
-    def _fields(self, file: str, key: str, rest: Sequence[Value]) -> Value:
-        fields = self._schema(rest[0], f"{file}: {key}")
+    def _fields(self, file: str, key: str, schema: Value) -> Value:
+        fields = self._schema(schema, f"{file}: {key}")
         for entry in fields:
-            self._note(file, f"{key}.{entry.name}")
-        return self._record(file, key, fields)
+            if entry.owner == schema:
+                self._note(file, f"{key}.{entry.name}")
+        return self._record(schema, file, key)
 
-    def _section(self, file: str, key: str, rest: Sequence[Value]) -> Value:
-        fields = self._schema(rest[0], f"{file}: {key}")
-        self._note(file, key, fields)
-        return self._record(file, key, fields)
+    def _section(self, file: str, key: str, schema: Value) -> Value:
+        self._note(file, key, self._schema(schema, f"{file}: {key}"))
+        return self._record(schema, file, key)
 
-    def _arguments(self, file: str, key: str, rest: Sequence[Value]) -> Value:
+    def _checked(self, file: str, key: str, schema: Value) -> Value:
+        return self._record(schema, file, key)
+
+    def _arguments(self, file: str, key: str, schema: Value) -> Value:
         fields: list[Field] = []
-        function = rest[0] if isinstance(rest[0], Definition) else None
+        function = schema if isinstance(schema, Definition) else None
         for module in matching(self.flow.code, function.module) if function else ():
             owner = Definition(module, function.name if function else "")
             fields += self._keywords(owner, f"{file}: {key}")
         if not fields and not function:
-            self.flow.obscure[self.flow.where()] = f"{file}: {key} read as the arguments of a function"
+            self.flow.obscure[self.flow.where()] = (
+                f"{file}: {key} read as the arguments of a function"
+            )
         self._note(file, key, fields)
         return None
 
     def _schema(self, schema: Value, key: str) -> list[Field]:
-        node = self.flow.code.definition(schema) if isinstance(schema, Definition) else None
-        if not isinstance(schema, Definition) or not isinstance(node, ast.ClassDef):
+        """The fields of a dataclass and of those in it, noted as takers of what is below a key."""
+        fields = list(self._below(schema, ""))
+        if not fields:
             self.flow.obscure[self.flow.where()] = f"{key} read as a dataclass"
-            return []
-        file = self.flow.code.file(schema.module)
-        fields = [
-            Field(schema, name, f"{file}:{hint.lineno}", optional(hint)) for name, hint in annotated(node)
-        ]
-        self.flow.fields |= {entry: f"{key}.{entry.name}" for entry in fields}
+        self.flow.fields |= {entry: f"{key}.{entry.key}" for entry in fields}
         return fields
+
+    def _below(self, schema: Value, prefix: str) -> Iterator[Field]:
+        if not isinstance(schema, Definition):
+            return
+        for name, hint, inner in self._hints(schema):
+            place = f"{self.flow.code.file(schema.module)}:{hint.lineno}"
+            key = f"{prefix}{name}"
+            yield Field(schema, name, key, place, optional(hint), whole=inner is None)
+            yield from self._below(inner, f"{key}.")
+
+    def _hints(self, schema: Value) -> Iterator[tuple[str, ast.expr, Definition | None]]:
+        """Name and annotation of each field of a dataclass, and the dataclass if that is one."""
+        node = self.flow.code.definition(schema) if isinstance(schema, Definition) else None
+        if isinstance(schema, Definition) and isinstance(node, ast.ClassDef):
+            for name, hint in annotated(node):
+                named = isinstance(hint, ast.Name | ast.Attribute)
+                value = self.flow.evaluate(hint, Frame(schema.module)) if named else None
+                inner = value if isinstance(value, Definition) else None
+                yield name, hint, inner if any(self._hints(inner)) else None
 
     def _keywords(self, owner: Definition, key: str) -> list[Field]:
         node = self.flow.code.definition(owner)
@@ -229,6 +289,7 @@ class Calls:
             Field(
                 owner,
                 spec.arg,
+                spec.arg,
                 f"{file}:{spec.lineno}",
                 bool(spec.annotation and optional(spec.annotation)),
                 keyword=True,
@@ -239,13 +300,18 @@ class Calls:
         self.flow.fields |= {entry: f"{key}.{entry.name}" for entry in fields}
         return fields
 
-    def _record(self, file: str, key: str, fields: Sequence[Field]) -> Value:
-        """The instance that was read; its fields are known as ``${...}`` where DVC knows them too."""
-        if not fields:
-            return None
-        known = file == "params.yaml" and "$" not in key
-        values = ((f.name, Text(f"${{{key}.{f.name}}}") if known else None) for f in fields)
-        return Record(fields[0].owner, tuple(values))
+    def _record(self, schema: Value, file: str, key: str) -> Value:
+        """The instance that is read; its fields are ``${...}`` where DVC knows them by that."""
+        known = file == config.PARAMS and "$" not in key
+        values: list[tuple[str, Value]] = []
+        for name, _, inner in self._hints(schema):
+            text = Text(f"${{{key}.{name}}}") if known else None
+            values.append((name, self._record(inner, file, f"{key}.{name}") if inner else text))
+        return Record(schema, tuple(values)) if isinstance(schema, Definition) else None
+
+
+def _writes(mode: Value) -> bool:
+    return isinstance(mode, Text) and mode.text[:1] in ("w", "x", "a")
 
 
 def annotated(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
@@ -265,7 +331,7 @@ def optional(hint: ast.expr) -> bool:
 
 
 def matching(code: sources.Sources, module: str) -> list[str]:
-    """The modules that a path with ``${...}`` may stand for; ``_`` begins those that are helpers."""
+    """The modules that a path with ``${...}`` may stand for; ``_`` begins the names of helpers."""
     if "$" not in module:
         return [module]
     pattern = re.sub(r"\$\{[^}]*\}", "[!_]*", module) + ".py"

@@ -13,8 +13,6 @@ from tools.audit.finding import Finding
 from tools.audit.values import Read
 
 RECIPES = "recipes"
-# What a data set's entry says to people; nothing is computed from it
-FOR_PEOPLE = {config.DATASETS: ("title", "licence", "citation")}
 
 
 def load(root: Path, file: str) -> dict[str, Any]:
@@ -66,8 +64,8 @@ class Keys:
         """Adds the keys of one read."""
         for key, owner, needed in self._alternatives(read):
             fields = [f for f in read.fields if not owner or f.owner.module == owner]
-            keys = {f"{key}.{field.name}": field for field in fields}
-            self.known |= keys.keys() or {key}
+            keys = {f"{key}.{field.key}": field for field in fields}
+            self.known |= {name for name, field in keys.items() if field.whole} or {key}
             if needed:
                 self.needed.setdefault(key, read.where)
                 self.needed |= {
@@ -75,20 +73,20 @@ class Keys:
                 }
 
     def _alternatives(self, read: Read) -> Iterator[tuple[str, str, bool]]:
-        """Each key that a key with ``${...}`` may become, whose arguments it is, and if it is needed."""
+        """What a key with ``${...}`` may become: the key, whose arguments, whether it is needed."""
         found = re.search(r"\$\{([^}]*)\}", read.key)
         if not found:
             yield read.key, "", True
             return
         active = str(pipeline.lookup(self._params, found[1]))
-        modules = {field.owner.module: field.owner.module for field in read.fields if field.keyword}
-        if modules:
-            names = {module.rpartition("/")[2]: module for module in modules}
-        else:
-            names = dict.fromkeys(str(name) for name in self._content) if found.start() == 0 else {}
-        for name in {active: "", **names}:
+        modules = sorted({field.owner.module for field in read.fields if field.keyword})
+        owners = {module.rpartition("/")[2]: module for module in modules}
+        if not owners and found.start() == 0:  # an entry of the file, and any may become active
+            owners = dict.fromkeys(map(str, self._content), "")
+        for name in {active: "", **owners}:
             key = read.key.replace(found[0], name)
-            yield key, names.get(name) or "", not modules or name == active or has(self._content, key)
+            needed = not modules or name == active or has(self._content, key)
+            yield key, owners.get(name, ""), needed
 
 
 def has(content: Mapping[str, Any], key: str) -> bool:
@@ -102,7 +100,7 @@ def has(content: Mapping[str, Any], key: str) -> bool:
 
 
 def _unused(file: str, content: Mapping[str, Any], keys: Keys) -> Iterator[Finding]:
-    for key in _strangers(content, "", keys.known, FOR_PEOPLE.get(file, ())):
+    for key in _strangers(content, "", keys.known):
         near = difflib.get_close_matches(key, keys.known - _all(content, ""), n=1, cutoff=0.6)
         yield Finding(
             file,
@@ -124,17 +122,15 @@ def _undefined(file: str, content: Mapping[str, Any], keys: Keys) -> Iterator[Fi
             )
 
 
-def _strangers(
-    node: Mapping[str, Any], prefix: str, known: set[str], allowed: tuple[str, ...]
-) -> Iterator[str]:
+def _strangers(node: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[str]:
     """The outermost keys that are neither read nor hold anything that is."""
     for name, value in node.items():
         key = f"{prefix}{name}"
-        if key in known or "" in known or (prefix and name in allowed):
+        if key in known or "" in known:
             continue
         inside = any(other.startswith(f"{key}.") for other in known)
         if inside and isinstance(value, Mapping):
-            yield from _strangers(value, f"{key}.", known, allowed)
+            yield from _strangers(value, f"{key}.", known)
         else:
             yield key
 

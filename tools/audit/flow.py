@@ -10,12 +10,12 @@ import ast
 import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from tools.audit import calls, sources
 from tools.audit.values import (
     Definition,
     Field,
+    Frame,
     Items,
     Library,
     Module,
@@ -29,15 +29,6 @@ from tools.audit.values import (
 )
 
 DATA = ("data/", "models/", "reports/")  # a text that begins so is taken for a path
-
-
-@dataclass
-class Frame:
-    """One function, or the top level of one module, while it is walked."""
-
-    module: str
-    names: dict[str, Value] = field(default_factory=dict)
-    results: list[Value] = field(default_factory=list)
 
 
 class Flow:
@@ -122,7 +113,9 @@ class Flow:
         names = self._bound(node, function.module, arguments, named)
         memory = (function, tuple(sorted(names.items(), key=lambda item: item[0])))
         if memory not in self._results:
-            self._results[memory] = None  # while it is walked: a recursive call returns nothing known
+            self._results[memory] = (
+                None  # while it is walked: a recursive call returns nothing known
+            )
             self._results[memory] = self._body(node, Frame(function.module, names))
         return self._results[memory]
 
@@ -151,12 +144,20 @@ class Flow:
         spec = node.args
         positional = [*spec.posonlyargs, *spec.args]
         pairs = [*zip(reversed(positional), reversed(spec.defaults), strict=False)]
-        pairs += [(key, value) for key, value in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if value]
-        names: dict[str, Value] = dict.fromkeys((a.arg for a in (*positional, *spec.kwonlyargs)))
+        pairs += [
+            (key, value)
+            for key, value in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+            if value
+        ]
+        names: dict[str, Value] = dict.fromkeys(a.arg for a in (*positional, *spec.kwonlyargs))
         if arguments is not None:
-            names |= {argument.arg: self.evaluate(value, Frame(module)) for argument, value in pairs}
+            names |= {
+                argument.arg: self.evaluate(value, Frame(module)) for argument, value in pairs
+            }
         arguments = arguments or ()
-        names |= {argument.arg: value for argument, value in zip(positional, arguments, strict=False)}
+        names |= {
+            argument.arg: value for argument, value in zip(positional, arguments, strict=False)
+        }
         names |= {name: value for name, value in named.items() if name in names}
         if spec.vararg:
             rest = tuple(arguments[len(positional) :])
@@ -224,13 +225,13 @@ class Flow:
             if isinstance(child, ast.stmt):
                 self._statement(child, frame)
             elif isinstance(child, ast.expr):
-                self.consume(self.evaluate(child, frame), child, frame)
+                self._lost([self.evaluate(child, frame)], child, frame)
             elif isinstance(child, ast.withitem):
                 value = self.evaluate(child.context_expr, frame)
                 if child.optional_vars:
                     self._bind(child.optional_vars, None, frame)
                 else:
-                    self.consume(value, child.context_expr, frame)
+                    self._lost([value], child.context_expr, frame)
             else:
                 self._parts(child, frame)
 
@@ -246,13 +247,13 @@ class Flow:
         elif isinstance(target, ast.Starred):
             self._bind(target.value, None, frame)
         else:
-            self.consume(value, target, frame)
+            self._lost([value], target, frame)
 
     def bindings(self, target: ast.expr, values: ast.expr, frame: Frame) -> Iterator[None]:
         """Binds ``target`` to each item of a loop that is known, or once to an unknown one."""
         found = self.evaluate(values, frame)
         if not isinstance(found, Items):
-            self.consume(found, values, frame)
+            self._lost([found], values, frame)
         outside, after = frame.names, dict(frame.names)
         for item in found.items if isinstance(found, Items) else (None,):
             frame.names = {
@@ -291,12 +292,17 @@ class Flow:
                 value = self.evaluate(node.value, frame)
                 self._bind(node.target, value, frame)
                 return value
+            case ast.Compare():  # looks at a record, and uses nothing of it
+                values = [self.evaluate(part, frame) for part in (node.left, *node.comparators)]
+                return self._lost((v for v in values if not isinstance(v, Record)), node, frame)
             case ast.IfExp():
                 self.evaluate(node.test, frame)
                 first, second = self.evaluate(node.body, frame), self.evaluate(node.orelse, frame)
                 return first if first == second else self._lost((first, second), node, frame)
             case ast.Lambda():
-                inner = Frame(frame.module, {**frame.names, **dict.fromkeys(_parameters(node.args))})
+                inner = Frame(
+                    frame.module, {**frame.names, **dict.fromkeys(_parameters(node.args))}
+                )
                 return self._lost((self.evaluate(node.body, inner),), node, frame)
             case _:
                 self._parts(node, frame)
@@ -306,19 +312,26 @@ class Flow:
         """An attribute of a value."""
         match value:
             case Module():
-                if self.code.file(f"{value.path}/{name}"):
-                    return Module(f"{value.path}/{name}")
-                return self._global(value.path, name) if "$" not in value.path else Definition(value.path, name)
+                return self._member(value.path, name)
             case Library():
                 return Library(f"{value.name}.{name}")
             case Record():
                 self.taken.add((value.schema, name))
                 return dict(value.fields).get(name)
             case Place():
-                return Place(value.path.rpartition("/")[0], partial=True) if name == "parent" else None
+                above = Place(value.path.rpartition("/")[0], value.partial)
+                return above if name == "parent" else None
             case _:
                 self.taken.add((None, name))
                 return None
+
+    def _member(self, path: str, name: str) -> Value:
+        """What a module holds under a name: a module within, or what its top level binds."""
+        inner = f"{path}/{name}"
+        if "$" in path:
+            return Definition(path, name)
+        within = self.code.file(inner) or (self.code.root / inner).is_dir()
+        return Module(inner) if within else self._global(path, name)
 
     def _name(self, name: str, frame: Frame) -> Value:
         return frame.names[name] if name in frame.names else self._global(frame.module, name)
@@ -332,11 +345,15 @@ class Flow:
 
     def _constant(self, module: str, name: str) -> Value:
         node = self.code.names(module).get(name)
+        if name == "__file__":
+            return Text(self.code.file(module) or "")
         if isinstance(node, sources.Function | ast.ClassDef):
             return Definition(module, name)
         if isinstance(node, ast.Import | ast.ImportFrom):
             value = dict(self.code.bindings(node, module))[name]
-            return self._global(value.module, value.name) if isinstance(value, Definition) else value
+            return (
+                self._global(value.module, value.name) if isinstance(value, Definition) else value
+            )
         if isinstance(node, ast.expr):
             return self.evaluate(node, Frame(module))
         return Library(f"builtins.{name}") if hasattr(builtins, name) else None
@@ -351,17 +368,15 @@ class Flow:
 
     def _formatted(self, node: ast.JoinedStr, frame: Frame) -> Value:
         """An f-string; of one that is known in part only a path's beginning is of use."""
-        parts: list[Value] = []
-        for part in node.values:
-            inner = part.value if isinstance(part, ast.FormattedValue) else part
-            parts.append(self.evaluate(inner, frame))
+        inner = [
+            part.value if isinstance(part, ast.FormattedValue) else part for part in node.values
+        ]
         known = ""
-        for part in parts:
-            if isinstance(part, Text | Place):
-                known += part.text if isinstance(part, Text) else part.path
-            else:
-                folder = known.rpartition("/")[0]
-                return Place(folder, partial=True) if known.startswith(DATA) and " " not in known else None
+        for part in [self.evaluate(part, frame) for part in inner]:
+            if not isinstance(part, Text | Place):
+                path = known.startswith(DATA) and " " not in known
+                return Place(known.rpartition("/")[0], partial=True) if path else None
+            known += part.text if isinstance(part, Text) else part.path
         return Text(known)
 
     def _items(self, node: ast.Tuple | ast.List, frame: Frame) -> Value:
@@ -381,38 +396,37 @@ class Flow:
     ) -> Value:
         if not generators:
             for result in results:
-                self.consume(self.evaluate(result, frame), result, frame)
+                self._lost([self.evaluate(result, frame)], result, frame)
             return None
         first = generators[0]
         for _ in self.bindings(first.target, first.iter, frame):
             for test in first.ifs:
-                self.consume(self.evaluate(test, frame), test, frame)
+                self._lost([self.evaluate(test, frame)], test, frame)
             self._comprehension(generators[1:], results, frame)
         return None
 
-    def _lost(self, values: Iterable[Value], node: ast.expr, frame: Frame) -> None:
+    def _lost(self, values: Iterable[Value], node: ast.expr, frame: Frame) -> Value:
         """Takes values as used, since nobody can say where they go from here."""
-        for value in values:
-            self.consume(value, node, frame)
+        with self.at(frame, node):
+            for value in values:
+                self.consume(value)
+        return None
 
-    def consume(
-        self, value: Value, node: ast.expr | None = None, frame: Frame | None = None, written: bool = False
-    ) -> None:
+    def consume(self, value: Value, written: bool = False) -> None:
         """Takes a value as used: a path as opened, a function as called."""
-        if node and frame:
-            with self.at(frame, node):
-                return self.consume(value, written=written)
         if isinstance(value, Text) and value.text.startswith(DATA) and " " not in value.text:
             value = Place(value.text.rstrip("/"))
         if isinstance(value, Items):
             for item in value.items:
-                self.consume(item, written=written)
+                self.consume(item, written)
         elif isinstance(value, Place):
-            name = value.path.rpartition("/")[2]
-            self.uses.setdefault(Use(value.path, value.partial or "." not in name, written), self.where())
+            partial = value.partial or "." not in value.path.rpartition("/")[2]
+            self.uses.setdefault(Use(value.path, partial, written), self.where())
+        elif isinstance(value, Record):
+            self.taken |= {(value.schema, name) for name, _ in value.fields}
+            self.consume(Items(tuple(inner for _, inner in value.fields)))
         else:
             self.mention(value)
-        return None
 
 
 def _parameters(arguments: ast.arguments) -> list[str]:

@@ -11,7 +11,12 @@ from tools.audit.finding import Finding
 ENVIRONMENT = "environment.yaml"
 REQUIREMENTS = "requirements.txt"
 # Those of whom it is known spare the search through all that is installed
-_DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "zlib_ng": "zlib-ng", "mpl_toolkits": "matplotlib"}
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "zlib_ng": "zlib-ng",
+    "mpl_toolkits": "matplotlib",
+}
 _SAME = ("keras", "matplotlib", "numpy", "pooch", "requests", "tensorflow")
 
 

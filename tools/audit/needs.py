@@ -55,7 +55,9 @@ def find(code: sources.Sources, module: str) -> Needs:
     for file in closure.files:
         if file != start:
             flow.load(file.removesuffix(".py"))
-    required = {key: read.where for (name, key), read in flow.reads.items() if name == libraries.ENVIRONMENT}
+    required = {
+        key: read.where for (name, key), read in flow.reads.items() if name == libraries.ENVIRONMENT
+    }
     imported = {libraries.distribution(name): where for name, where in closure.libraries.items()}
     templates = {f"{name}.py": where for name, where in flow.dynamic.items() if "$" in name}
     return Needs(

@@ -13,7 +13,7 @@ from stages.lib.errors import UserError
 
 FILE = "dvc.yaml"
 LOCK = "dvc.lock"
-_MODULE = re.compile(r"\bpython[\d.]*\s+(?:-[^m\s]\S*\s+)*-m\s+(\w+(?:\.\w+)*)")
+_MODULE = re.compile(r"\bpython[\d.]*\s+(?:-[^m\s]\S*\s+)*(?:-m\s+([\w.]+)|(\w[\w/]*)\.py\b)")
 _REFERENCE = re.compile(r"\$\{\s*([^}\s]+)\s*\}")
 
 
@@ -56,7 +56,9 @@ def load(root: Path) -> dict[str, Stage]:
     """
     path = root / FILE
     if not path.is_file():
-        raise UserError(f"{FILE}: not found in {root}.\nRun the audit from the top folder of the repository.")
+        raise UserError(
+            f"{FILE}: not found in {root}.\nRun the audit from the top folder of the repository."
+        )
     return parse(path.read_text(encoding="utf-8"))
 
 
@@ -83,7 +85,8 @@ def parse_yaml(text: str, file: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(
-            f"{file}{place}: not valid YAML: {error.problem or error.context}.\nMend that line and run again."
+            f"{file}{place}: not valid YAML: {error.problem or error.context}.\n"
+            "Mend that line and run again."
         ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{file}: not valid YAML: {str(error).splitlines()[0]}.") from None
@@ -107,17 +110,21 @@ def lookup(values: Mapping[str, Any], key: str) -> Any:
     node: Any = values
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
-            raise UserError(f"{FILE}: ${{{key}}}: params.yaml has no such key.\nAdd it, or correct {FILE}.")
+            raise UserError(
+                f"{FILE}: ${{{key}}}: params.yaml has no such key.\nAdd it, or correct {FILE}."
+            )
         node = node[part]
     return node
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # typed as a value
-    """YAML 1.2's floats, as in ``stages.lib.config``, and ten times as fast where libyaml is there."""
+    """YAML 1.2's floats, as in ``stages.lib.config``; ten times as fast where libyaml is there."""
 
 
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -129,13 +136,15 @@ def _stage(name: str, entry: object) -> Stage:
     return Stage(
         name=name,
         command=command,
-        module=found[1].replace(".", "/") if found else "",
-        deps=tuple(_plain(dep) for dep in _list(fields, "deps", where)),
+        module=(found[1] or found[2]).replace(".", "/") if found else "",
+        deps=tuple(plain(dep) for dep in _list(fields, "deps", where)),
         params=tuple(_params(_list(fields, "params", where), where)),
         outs=tuple(
             _out(out) for kind in ("outs", "metrics", "plots") for out in _list(fields, kind, where)
         ),
-        strange=next((word for word in ("foreach", "matrix", "wdir", "vars") if word in fields), ""),
+        strange=next(
+            (word for word in ("foreach", "matrix", "wdir", "vars") if word in fields), ""
+        ),
     )
 
 
@@ -144,20 +153,22 @@ def _params(entries: list[Any], where: str) -> Iterator[tuple[str, str]]:
         if isinstance(entry, dict):
             for file, keys in entry.items():
                 if keys is not None and not isinstance(keys, list):
-                    raise UserError(f"{where}.params: {file}: expected a list of keys, found {keys}.")
-                yield from ((str(file), _plain(key)) for key in keys or [""])
+                    raise UserError(
+                        f"{where}.params: {file}: expected a list of keys, found {keys}."
+                    )
+                yield from ((str(file), plain(key)) for key in keys or [""])
         else:
-            yield config.PARAMS, _plain(entry)
+            yield config.PARAMS, plain(entry)
 
 
 def _out(entry: object) -> Out:
     if isinstance(entry, dict):
         path, options = next(iter(entry.items()))
-        return Out(_plain(path), not isinstance(options, dict) or options.get("cache", True))
-    return Out(_plain(entry), cached=True)
+        return Out(plain(path), not isinstance(options, dict) or options.get("cache", True))
+    return Out(plain(entry), cached=True)
 
 
-def _plain(text: object) -> str:
+def plain(text: object) -> str:
     """A path or key without a slash at its end and without spaces in its ``${...}``."""
     return _REFERENCE.sub(r"${\1}", str(text)).rstrip("/")
 

@@ -9,7 +9,7 @@ from tools.audit import configuration, libraries, needs, pipeline, sources
 from tools.audit.finding import Change, Finding
 from tools.audit.needs import Needs
 from tools.audit.pipeline import Stage
-from tools.audit.values import Use
+from tools.audit.values import Read, Use
 
 OWN = (".checkpoints",)  # what a stage keeps for itself; neither a dep nor an out
 
@@ -38,12 +38,18 @@ def compare(
     findings = [*_not_understood(code, stages)]
     for name, stage in stages.items():
         if name in found:
-            made = {out.path for other in stages.values() if other is not stage for out in other.outs}
+            others = [other for other in stages.values() if other is not stage]
+            made = {out.path for other in others for out in other.outs}
             for rule in RULES:
                 findings += rule(stage, found[name], made)
-    findings += configuration.check(code, (read for need in found.values() for read in need.reads))
+    unseen = [stage for name, stage in stages.items() if name not in found]
+    reads = [read for need in found.values() for read in need.reads]
+    reads += [Read(*param, pipeline.FILE) for stage in unseen for param in stage.params]
+    findings += configuration.check(code, reads)
     versions = configuration.load(code.root, libraries.ENVIRONMENT)
-    findings += libraries.drift(code.root, {str(key): str(value) for key, value in versions.items()})
+    findings += libraries.drift(
+        code.root, {str(key): str(value) for key, value in versions.items()}
+    )
     return list(dict.fromkeys(findings))
 
 
@@ -52,11 +58,13 @@ def _not_understood(code: sources.Sources, stages: Mapping[str, Stage]) -> Itera
         if stage.strange:
             step = "write the stages out one by one, run from the top folder"
             yield Finding(name, f"`{stage.strange}` is not understood by the audit", step)
-        elif stage.module and not code.file(stage.module):
+        elif not code.file(stage.module) and code.ours(stage.module.partition("/")[0]):
             folder = (code.root / stage.module).parent
             names = [path.stem for path in folder.glob("*.py")]
             near = difflib.get_close_matches(stage.module.rpartition("/")[2], names, n=1)
-            step = f"did you mean {near[0]}?" if near else f"write {stage.module}.py, or correct cmd"
+            step = (
+                f"did you mean {near[0]}?" if near else f"write {stage.module}.py, or correct cmd"
+            )
             yield Finding(name, f"its cmd runs {stage.module}.py, which is not there", step)
 
 
@@ -73,10 +81,16 @@ def undeclared_sources(stage: Stage, need: Needs, _: set[str]) -> Iterator[Findi
 def undeclared_params(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
     """Every parameter that is read is declared, by that very key."""
     for (file, key), where in sorted(need.params.items()):
-        covered = any(_within(key, other) for name, other in need.params if (name, other) != (file, key) and name == file)
+        covered = any(
+            _within(key, other)
+            for name, other in need.params
+            if (name, other) != (file, key) and name == file
+        )
         if (file, key) not in stage.params and not covered:
             reads = "imports" if file == libraries.ENVIRONMENT else "reads"
-            yield _missing(stage, "params", file, key, f"{reads} {key or 'all'} of {file} at {where}")
+            yield _missing(
+                stage, "params", file, key, f"{reads} {key or 'all'} of {file} at {where}"
+            )
 
 
 def undeclared_paths(stage: Stage, need: Needs, made: set[str]) -> Iterator[Finding]:
@@ -90,31 +104,41 @@ def undeclared_paths(stage: Stage, need: Needs, made: set[str]) -> Iterator[Find
             step = f"add `- {use.path}` to its outs, metrics or plots in {pipeline.FILE}"
             yield Finding(stage.name, f"writes {use.path} at {where}, undeclared", step)
         else:
-            yield from _undeclared_path(stage, use, where, made)
+            yield from _undeclared_path(stage, need, use, made)
 
 
 def unread_deps(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
     """Every dep is a file that is imported or a path that is used, and not the stage's own out."""
-    read = [use for use in need.uses if not use.written]
+    outs = [out.path for out in stage.outs]
     for path in stage.deps:
-        if path not in need.files and (path.endswith(".py") or not any(_meets(use, path) for use in read)):
+        used = any(_meets(use, path) for use in need.uses if not use.written)
+        data = used and not path.endswith(".py") and not any(_in(path, out) for out in outs)
+        if path not in need.files and not data:
             yield _needless(stage, "deps", "", path)
 
 
 def unread_params(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
     """Every declared parameter is read, neither more nor less than it."""
     for file, key in stage.params:
-        around = any(_within(key, other) for name, other in need.params if name == file and other != key)
+        around = any(
+            _within(key, other) for name, other in need.params if name == file and other != key
+        )
         if (file, key) not in need.params or around:
             yield _needless(stage, "params", file, key)
 
 
 def repeated(stage: Stage, _: Needs, __: set[str]) -> Iterator[Finding]:
     """Nothing is declared twice."""
+    for path in stage.deps:
+        for folder in stage.deps:
+            if path != folder and _in(path, folder):
+                yield _needless(stage, "deps", "", path, f"declares {path}, which is in {folder}")
     entries = [*stage.deps, *(f"{file}: {key}" for file, key in stage.params)]
     for entry in dict.fromkeys(entries):
         if entries.count(entry) > 1:
-            yield Finding(stage.name, f"{entry} is declared twice", f"remove one of them from {pipeline.FILE}")
+            yield Finding(
+                stage.name, f"{entry} is declared twice", f"remove one of them from {pipeline.FILE}"
+            )
 
 
 def unmade_outs(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
@@ -140,7 +164,9 @@ def unchecked_libraries(stage: Stage, need: Needs, _: set[str]) -> Iterator[Find
 def unused_fields(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
     """Every value that is read is used."""
     for field, key in sorted(need.unused.items(), key=lambda item: item[0].where):
-        what = f"reads {key} into {field.owner.name}.{field.name} at {field.where} and does not use it"
+        what = (
+            f"reads {key} into {field.owner.name}.{field.name} at {field.where} and does not use it"
+        )
         yield Finding(stage.name, what, "remove it there, or use it")
 
 
@@ -150,7 +176,11 @@ def unfollowed(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
         step = "write the name as a text, or as a value of config.value"
         yield Finding(stage.name, f"{what} that the audit cannot follow at {where}", step)
     for module, where in sorted(need.missing.items()):
-        yield Finding(stage.name, f"imports {module} at {where}, which is not there", "write it, or correct the import")
+        yield Finding(
+            stage.name,
+            f"imports {module} at {where}, which is not there",
+            "write it, or correct the import",
+        )
 
 
 Rule = Callable[[Stage, Needs, set[str]], Iterable[Finding]]
@@ -178,18 +208,24 @@ def _missing(stage: Stage, section: str, file: str, entry: str, why: str) -> Fin
     )
 
 
-def _needless(stage: Stage, section: str, file: str, entry: str) -> Finding:
-    what = f"{entry or 'all'} of {file}" if file else entry
+def _needless(stage: Stage, section: str, file: str, entry: str, what: str = "") -> Finding:
+    name = f"{entry or 'all'} of {file}" if file else entry
+    just = "just that" if section == "params" else "it"
     return Finding(
         stage.name,
-        f"declares {what} and does not read {'just that' if section == 'params' else 'it'}",
+        what or f"declares {name} and does not read {just}",
         f"remove `- {entry}` from its {section} in {pipeline.FILE}",
         Change(stage.name, False, section, file, entry),
     )
 
 
-def _undeclared_path(stage: Stage, use: Use, where: str, made: set[str]) -> Iterator[Finding]:
-    """A path that is read: it becomes a dep when another stage makes it, or nothing else does."""
+def _undeclared_path(stage: Stage, need: Needs, use: Use, made: set[str]) -> Iterator[Finding]:
+    """A path that is read and not known to be written becomes a dep."""
+    where = need.uses[use]
+    if use.path in {file for file, _ in need.params}:
+        step = "read single keys of it by stages.lib.config"
+        yield Finding(stage.name, f"opens {use.path} at {where}", step)
+        return
     inside = sorted(path for path in made if _meets(use, path)) if use.partial else []
     for path in inside or [use.path]:
         yield _missing(stage, "deps", "", path, f"uses {path} at {where}")

@@ -67,21 +67,30 @@ class Sources:
         node = self.names(value.module).get(value.name) if self.file(value.module) else None
         return node if isinstance(node, Function | ast.ClassDef) else None
 
-    def bindings(self, node: ast.Import | ast.ImportFrom, module: str) -> Iterator[tuple[str, Value]]:
+    def bindings(
+        self, node: ast.Import | ast.ImportFrom, module: str
+    ) -> Iterator[tuple[str, Value]]:
         """The names that an import statement binds, and to what."""
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.name if alias.asname else alias.name.partition(".")[0]
                 path = name.replace(".", "/")
-                yield alias.asname or name, Module(path) if self._ours(path) else Library(name)
+                yield alias.asname or name, Module(path) if self.ours(path) else Library(name)
             return
         base = _base(node, module)
         for alias in node.names:
             inner = f"{base}/{alias.name}"
             value: Value = Library(inner.replace("/", "."))
-            if self._ours(base):
-                value = Module(inner) if self._ours(inner) else Definition(base, alias.name)
+            if self.ours(base):
+                value = Module(inner) if self.ours(inner) else Definition(base, alias.name)
             yield alias.asname or alias.name, value
+
+    def ours(self, module: str) -> bool:
+        """Whether the repository has such a module, or a folder that holds modules."""
+        folder = self.root / module
+        if not module:
+            return False
+        return bool(self.file(module)) or (folder.is_dir() and any(folder.rglob("*.py")))
 
     def _file(self, module: str) -> str | None:
         for path in (f"{module}.py", f"{module}/__init__.py"):
@@ -89,17 +98,13 @@ class Sources:
                 return path
         return None
 
-    def _ours(self, module: str) -> bool:
-        """Whether the repository has such a module, or a folder that holds modules."""
-        folder = self.root / module
-        return bool(self.file(module)) or (folder.is_dir() and any(folder.rglob("*.py")))
-
     def _tree(self, file: str) -> ast.Module:
         try:
             return ast.parse((self.root / file).read_bytes(), file)
         except SyntaxError as error:
             raise UserError(
-                f"{file} line {error.lineno}: not valid Python: {error.msg}.\nMend it and run again."
+                f"{file} line {error.lineno}: not valid Python: {error.msg}.\n"
+                "Mend it and run again."
             ) from None
 
     def _names(self, module: str) -> dict[str, ast.AST]:
@@ -113,7 +118,9 @@ class Sources:
                 found |= dict.fromkeys((name for name, _ in self.bindings(node, module)), node)
             elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                found |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
+                found |= {
+                    target.id: node.value for target in targets if isinstance(target, ast.Name)
+                }
         return found
 
     def _imports(self, file: str) -> Imports:
@@ -128,7 +135,9 @@ class Sources:
                 base = _base(node, module)
                 for alias in node.names:
                     inner = f"{base}/{alias.name}"
-                    self._add(found, base if self.file(base) and not self.file(inner) else inner, where)
+                    self._add(
+                        found, base if self.file(base) and not self.file(inner) else inner, where
+                    )
         return found
 
     def _add(self, found: Imports, path: str, where: str) -> None:
@@ -139,7 +148,7 @@ class Sources:
         if file := self.file(path):
             files.append(file)
         found.files.update({file: where for file in files if file not in found.files})
-        if not files and self._ours(parts[0]):
+        if not files and self.ours(parts[0]):
             found.missing.setdefault(path.replace("/", "."), where)
         elif not files and parts[0] not in sys.stdlib_module_names:
             found.libraries.setdefault(parts[0], where)

@@ -1,8 +1,7 @@
-"""What the audit can know of a value without running the code (None when it is nothing), and
-what it takes note of on the way."""
+"""What the audit can know of a value without running the code, and what it notes on the way."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Record:
     fields: "tuple[tuple[str, Value], ...]"
 
 
+# None is a value of which nothing is known
 Value = Text | Place | Module | Definition | Library | Items | Record | None
 
 
@@ -66,16 +66,20 @@ class Field:
 
     Attributes:
         owner: The class or function.
-        name: Its name, and that of the key.
+        name: Its name.
+        key: The key below the section.
         where: Its place in the code.
         optional: Whether the key may be missing.
+        whole: Whether it takes all that is below the key, and not a dataclass of its own.
         keyword: Whether it is an argument of a function.
     """
 
     owner: Definition
     name: str
+    key: str
     where: str
     optional: bool
+    whole: bool = True
     keyword: bool = False
 
 
@@ -109,6 +113,15 @@ class Use:
     path: str
     partial: bool
     written: bool
+
+
+@dataclass
+class Frame:
+    """One function, or the top level of one module, while it is walked."""
+
+    module: str
+    names: dict[str, Value] = field(default_factory=dict)
+    results: list[Value] = field(default_factory=list)
 
 
 def join(base: Place, parts: Iterable[Value]) -> Place:

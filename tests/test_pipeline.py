@@ -1,0 +1,131 @@
+"""The whole pipeline by real `dvc repro`, on tiny made IDX files in a copy of the repository."""
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+STAGES = ["download", "normalize", "train", "evaluate", "plot"]
+
+
+class Pipeline:
+    """A repository whose configured data set is a made one, ``tiny``."""
+
+    def __init__(self, repository: Any, write_idx: Callable[..., Path]) -> None:
+        self.repository = repository
+        self.path: Path = repository.path
+        random = np.random.default_rng(0)
+        entry: dict[str, Any] = {
+            "title": "Made stripes",
+            "licence": "CC0",
+            "citation": "Nobody (2025).",
+            "format": "idx",
+            "urls": [],
+            "files": {},
+            "pixel_max": 255,
+            "class_names": ["left", "right"],
+        }
+        mirror = self.path.parent / "mirror"
+        (mirror / "tiny").mkdir(parents=True)
+        for split, count in (("train", 80), ("test", 40)):
+            labels = np.arange(count) % 2
+            images = random.integers(0, 60, (count, 6, 6))
+            images[labels == 0, :, :3] += 150
+            images[labels == 1, :, 3:] += 150
+            for role, array in (("images", images), ("labels", labels)):
+                path = write_idx(mirror / "tiny" / f"{split}-{role}.gz", array)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                entry["files"][f"{split}_{role}"] = {"name": path.name, "sha256": digest}
+        with (self.path / "datasets.yaml").open("a", encoding="utf-8") as stream:
+            stream.write("\n" + yaml.safe_dump({"tiny": entry}))
+        self.mirror = mirror
+        self.set("dataset", "tiny")
+        self.set("train.epochs", 2)
+
+    def set(self, key: str, value: object) -> None:
+        """Changes one key of params.yaml."""
+        path = self.path / "params.yaml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        *parents, name = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        section[name] = value
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Runs `dvc repro` and returns the stages that really ran, not those restored."""
+        mirror = str(self.mirror)
+        done = self.repository.run("dvc", "repro", *arguments, DATASET_MIRROR=mirror)
+        assert done.code == 0, done.out + done.err
+        return re.findall(r"^Running stage '(\w+)'", done.out, re.MULTILINE)
+
+
+@pytest.fixture
+def pipeline(repository: Any, write_idx: Callable[..., Path]) -> Pipeline:
+    return Pipeline(repository, write_idx)
+
+
+def test_exactly_the_affected_stages_run(pipeline: Pipeline) -> None:
+    assert pipeline.repro() == STAGES
+    metrics = json.loads((pipeline.path / "reports/evaluate/metrics.json").read_text())
+    assert metrics["images"] == 40
+    assert metrics["accuracy"] > 0.9
+    assert (pipeline.path / "reports/index.html").is_file()
+    lock = (pipeline.path / "dvc.lock").read_bytes()
+
+    assert pipeline.repro() == []
+    pipeline.set("plot.predictions", 3)
+    assert pipeline.repro() == ["plot"]
+    datasets = pipeline.path / "datasets.yaml"
+    datasets.write_text(datasets.read_text().replace("title: The MNIST database", "title: MNIST"))
+    assert pipeline.repro() == []
+    pipeline.set("dataset", "digits")
+    assert pipeline.repro() == STAGES
+    pipeline.set("dataset", "tiny")
+    assert pipeline.repro() == []
+    pipeline.set("plot.predictions", 15)
+    assert pipeline.repro() == []
+    assert (pipeline.path / "dvc.lock").read_bytes() == lock
+
+
+def test_running_again_gives_the_same_bytes_and_a_comment_stops_early(pipeline: Pipeline) -> None:
+    assert pipeline.repro() == STAGES
+    pipeline.repository.run("git", "add", "-A")
+    pipeline.repository.run("git", "commit", "-qm", "first")
+    assert pipeline.repro("--force") == STAGES
+    assert pipeline.repository.run("git", "status", "--porcelain").out == ""
+    path = pipeline.path / "stages/train.py"
+    path.write_text(path.read_text(encoding="utf-8") + "# a comment\n", encoding="utf-8")
+    assert pipeline.repro() == ["train"]
+    pipeline.set("train.epochs", 3)
+    assert pipeline.repro() == ["train", "evaluate", "plot"]
+
+
+def test_a_misspelt_key_stops_the_pipeline_with_its_name(pipeline: Pipeline) -> None:
+    assert pipeline.repro() == STAGES
+    for key, value in (("plot.sample", 3), ("train.optimizer", "adma")):
+        pipeline.set(key, value)
+        done = pipeline.repository.run("dvc", "repro", DATASET_MIRROR=str(pipeline.mirror))
+        assert done.code != 0
+        assert "Traceback" not in done.err
+        expected = {"plot": "plot.sample: unknown key", "train": "Did you mean 'adam'?"}
+        assert expected[key.split(".")[0]] in done.err
+
+
+def test_light_stages_do_not_import_tensorflow(pipeline: Pipeline) -> None:
+    assert pipeline.repro() == STAGES
+    for stage in ("download", "normalize", "plot"):
+        done = pipeline.repository.run(
+            "python", "-X", "importtime", "-m", f"stages.{stage}", DATASET_MIRROR=str(pipeline.mirror)
+        )
+        assert done.code == 0, done.err
+        imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.err.splitlines()}
+        assert imported.isdisjoint({"tensorflow", "keras", "sklearn", "jax", "torch"})

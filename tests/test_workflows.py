@@ -1,0 +1,410 @@
+"""The workflow files pass linters, keep the rules of least privilege, and do what they say.
+
+The report job's `run:` blocks are executed as written, in order, with a local stand-in for what
+GitHub provides: contexts, $GITHUB_ENV, the job summary. `cml` and `npm` are stubs that record how
+they are called.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+needs_bash = pytest.mark.skipif(os.name == "nt", reason="the report job runs on Linux")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The workflow, read so that the key `on` stays a word and does not become true."""
+    document: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    return document
+
+
+def _steps(workflow: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def _run(*command: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# Linters
+
+
+@pytest.mark.parametrize(
+    ("schema", "options", "files"),
+    [
+        ("vendor.github-workflows", (), WORKFLOWS),
+        ("vendor.dependabot", (), [ROOT / ".github/dependabot.yml"]),
+        ("vendor.gitlab-ci", ("--data-transform", "gitlab-ci"), [ROOT / ".gitlab-ci.yml"]),
+    ],
+)
+def test_files_follow_the_published_schema(
+    schema: str, options: tuple[str, ...], files: list[Path]
+) -> None:
+    check = (sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema)
+    _run(*check, *options, *files)
+
+
+def test_zizmor_finds_no_security_fault() -> None:
+    zizmor = shutil.which("zizmor", path=SCRIPTS) or "zizmor"
+    _run(zizmor, "--offline", "--persona", "pedantic", "--no-progress", ROOT / ".github")
+
+
+@pytest.mark.skipif(not shutil.which("actionlint"), reason="actionlint is not on PATH")
+def test_actionlint_finds_nothing() -> None:
+    _run("actionlint", *WORKFLOWS)
+
+
+# Rules that no linter knows
+
+
+def test_actions_are_pinned_by_hash_and_name_their_version() -> None:
+    lines = [line for path in WORKFLOWS for line in path.read_text("utf-8").splitlines()]
+    uses = [line for line in lines if re.match(r"\s*(- )?uses:", line)]
+    assert uses
+    assert [line for line in uses if not re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
+
+
+def test_an_action_has_one_version_everywhere() -> None:
+    pins = {step["uses"] for path in WORKFLOWS for step in _steps(_load(path)) if "uses" in step}
+    versions: dict[str, set[str]] = {}
+    for pin in pins:
+        action, commit = pin.split("@")
+        versions.setdefault("/".join(action.split("/")[:2]), set()).add(commit)
+    assert {action: found for action, found in versions.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_job_has_a_time_limit_and_no_right_but_its_own(path: Path) -> None:
+    workflow = _load(path)
+    assert workflow["permissions"] == {}
+    assert "pull_request_target" not in workflow["on"]
+    for name, job in workflow["jobs"].items():
+        may_comment = {"pull-requests": "write"} if name == "report" else {}
+        assert job["permissions"] == {"contents": "read"} | may_comment
+        assert int(job["timeout-minutes"]) <= 120
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_pull_request_has_one_run_at_a_time(path: Path) -> None:
+    concurrency = _load(path)["concurrency"]
+    assert "github.event.pull_request.number" in concurrency["group"]
+    assert "pull_request" in concurrency["cancel-in-progress"]
+
+
+def test_no_expression_reaches_a_shell() -> None:
+    blocks = [step["run"] for path in WORKFLOWS for step in _steps(_load(path)) if "run" in step]
+    assert [block for block in blocks if "${{" in block] == []
+
+
+def test_the_tests_run_on_three_systems_and_three_pythons() -> None:
+    matrix = _load(ROOT / ".github/workflows/tests.yml")["jobs"]["tests"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+
+
+# The report job, executed
+
+STUBS = {
+    "cml": """
+        if [ "${IMAGES_FAIL:-}" ] && grep -q '!\\[' "$3"; then exit 7; fi
+        cp "$3" "$LOG.comment.md"
+        """,
+    "npm": "",
+    "apt-get": "",
+    "dvc": "",
+    "python": """
+        if [ "$1 $2" != "-m tools.compare" ]; then exit 0; fi
+        mkdir -p reports/comparison
+        case "$*" in *--no-images*) echo tables ;; *) echo '![](a.png)' ;; esac \\
+          > reports/comparison/report.md
+        case "$*" in *--fail-if-worse*) exit "${WORSE:-0}" ;; esac
+        """,
+}
+COMMENT = (
+    "cml comment update reports/comparison/report.md --target pr --watermark-title pipeline-report"
+)
+OWN = {
+    "github.event_name": "pull_request",
+    "github.event.pull_request.head.repo.full_name": "owner/project",
+    "github.event.repository.private": False,
+    "github.repository": "owner/project",
+    "github.token": "a-token",
+    "steps.cache.outputs.cache-hit": "",
+}
+FORK = {"github.event.pull_request.head.repo.full_name": "someone/project"}
+
+
+def _evaluate(text: str, context: Mapping[str, object]) -> Any:
+    """The value of a GitHub expression of contexts, strings, `==`, `!=`, `&&`, `||` and brackets.
+
+    A context that is not in `context` is empty where GitHub leaves it empty (secrets and
+    variables of the repository) and a KeyError elsewhere.
+    """
+    tokens = re.findall(r"'[^']*'|[a-z][\w.-]*|==|!=|&&|\|\||[()]", text)
+    assert "".join(tokens) == re.sub(r"\s", "", text), f"not understood: {text}"
+    python = {"&&": "and", "||": "or"}
+    for token in tokens:
+        if token[0].isalpha():
+            empty = "" if token.split(".")[0] in ("secrets", "vars") else None
+            value = context.get(token, empty)
+            if value is None:
+                raise KeyError(token)
+            python[token] = repr(value)
+    return eval(" ".join(python.get(token, token) for token in tokens))
+
+
+def _substitute(text: str, context: Mapping[str, object]) -> str:
+    return re.sub(r"\$\{\{(.*?)\}\}", lambda found: str(_evaluate(found[1], context)), text)
+
+
+class Runner:
+    """A stand-in for the machine that runs a job, in a clone of a project with a branch.
+
+    Attributes:
+        clone: Where the blocks run.
+        log: What was called, one command a line.
+    """
+
+    def __init__(self, folder: Path, project: Path, stubs: Mapping[str, str]) -> None:
+        self.clone, self.log = project, folder / "calls"
+        self.summary, self.printed = folder / "summary.md", ""
+        self.exported = folder / "github_env"
+        for file in (self.log, self.summary, self.exported):
+            file.touch()
+        (folder / "bin").mkdir()
+        for name, body in stubs.items():
+            stub = folder / "bin" / name
+            stub.write_text(f'#!/usr/bin/env bash\necho "{name} $*" >> "$LOG"\n{body}\n', "utf-8")
+            stub.chmod(0o755)
+        self.environment = {
+            **{name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ},
+            "PATH": os.pathsep.join([str(folder / "bin"), str(SCRIPTS), os.environ["PATH"]]),
+            "LOG": str(self.log),
+            "GITHUB_ENV": str(self.exported),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "GITHUB_BASE_REF": "main",
+            "RUNNER_TEMP": str(folder),
+        }
+
+    def bash(self, script: str, environment: Mapping[str, str]) -> int:
+        """The exit status of the script, under the strictest of the settings in use."""
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", script],
+            cwd=self.clone,
+            env=self.environment | dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        self.printed += done.stdout
+        return done.returncode
+
+    def github(self, changes: Mapping[str, object], **environment: str) -> int:
+        """The exit status of the first step of the report job that fails, else 0."""
+        context = OWN | dict(changes)
+        workflow = _load(ROOT / ".github/workflows/report.yml")
+        job = workflow["jobs"]["report"]
+        assert _evaluate(job["if"], context)
+        for step in job["steps"]:
+            if "run" not in step or not _evaluate(step.get("if", "'always'"), context):
+                continue
+            declared = workflow["env"] | job["env"] | step.get("env", {})
+            values = {name: _substitute(value, context) for name, value in declared.items()}
+            values["DATASET_CACHE"] = str(self.log.parent / "datasets")
+            exported = self.exported.read_text("utf-8").splitlines()
+            values |= dict(line.split("=", 1) for line in exported) | environment
+            if status := self.bash(step["run"], values):
+                return status
+        return 0
+
+    def gitlab(self, **environment: str) -> int:
+        """The exit status of the report job's script, one shell for all its lines."""
+        script = "\n".join(_load(ROOT / ".gitlab-ci.yml")["report"]["script"])
+        return self.bash(script, environment)
+
+    @property
+    def calls(self) -> list[str]:
+        return self.log.read_text("utf-8").splitlines()
+
+
+def _git(*arguments: str, cwd: Path) -> str:
+    who = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
+    return _run("git", *who, *arguments, cwd=cwd).strip()
+
+
+def _commit(project: Path, message: str) -> str:
+    _git("add", "--all", cwd=project)
+    _git("commit", "--quiet", "--message", message, cwd=project)
+    return _git("rev-parse", "HEAD", cwd=project)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A clone as actions/checkout leaves it: on the branch's commit, with origin/main fetched."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    origin.mkdir()
+    _git("init", "--quiet", "--initial-branch=main", cwd=origin)
+    (origin / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/pull", origin / ".ci/pull")
+    (origin / "requirements.txt").touch()
+    (origin / "dvc.lock").touch()
+    (origin / "reports").mkdir()
+    (origin / "reports/metrics.json").touch()
+    _commit(origin, "Base")
+    _git("checkout", "--quiet", "-b", "branch", cwd=origin)
+    (origin / "params.yaml").touch()
+    _commit(origin, "Change")
+    _git("clone", "--quiet", "--branch", "branch", origin.as_uri(), str(clone), cwd=tmp_path)
+    return clone
+
+
+@pytest.fixture
+def runner(tmp_path: Path, project: Path) -> Runner:
+    return Runner(tmp_path, project, STUBS)
+
+
+@needs_bash
+class TestGithubReport:
+    def test_reproduces_compares_comments_and_gates_in_this_order(self, runner: Runner) -> None:
+        base = _git("rev-parse", "origin/main", cwd=runner.clone)
+        assert runner.github({}) == 0, runner.printed
+        assert runner.calls == [
+            "python -m pip install -r requirements.txt",
+            "dvc repro",
+            f"python -m tools.compare {base} --no-images",
+            f"python -m tools.compare {base}",
+            "npm install --global --ignore-scripts --before=2024-11-01 @dvcorg/cml@0.20.6",
+            COMMENT,
+            f"python -m tools.compare {base} --no-images --fail-if-worse",
+        ]
+        assert runner.summary.read_text("utf-8").startswith("tables\n\nTables only: ")
+
+    def test_a_worse_model_fails_after_the_comment(self, runner: Runner) -> None:
+        assert runner.github({}, WORSE="1") == 1
+        assert [call.split()[0] for call in runner.calls[-2:]] == ["cml", "python"]
+
+    def test_images_that_cannot_be_posted_leave_the_tables(self, runner: Runner) -> None:
+        assert runner.github({}, IMAGES_FAIL="yes") == 0
+        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n"
+        assert "::warning::" in runner.printed
+
+    def test_a_fork_gets_a_summary_and_no_comment(self, runner: Runner) -> None:
+        assert runner.github(FORK, WORSE="1") == 1
+        assert not [call for call in runner.calls if call.startswith(("cml", "npm"))]
+        assert "from a fork" in runner.printed
+        assert runner.summary.read_text("utf-8").startswith("tables")
+
+    @pytest.mark.parametrize(
+        ("changes", "images"),
+        [
+            ({}, True),
+            ({"github.event.repository.private": True}, False),
+            ({"vars.REPORT_IMAGES": "none"}, False),
+            ({"github.event.repository.private": True, "vars.REPORT_IMAGES": "publish"}, True),
+        ],
+    )
+    def test_private_images_stay_at_home(
+        self, runner: Runner, changes: dict[str, object], images: bool
+    ) -> None:
+        assert runner.github(changes) == 0
+        comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
+        assert ("![" in comment) == images
+
+    def test_images_go_to_a_host_of_ones_own(self, runner: Runner) -> None:
+        assert runner.github({"vars.REPORT_IMAGE_HOST": "https://images.example.org"}) == 0
+        assert any(
+            call.endswith(" --publish-url https://images.example.org") for call in runner.calls
+        )
+
+    @pytest.mark.parametrize("address", ["s3://bucket/folder", "/a/folder", "https://a.example"])
+    def test_a_remote_is_pulled_from_when_its_secret_exists(
+        self, runner: Runner, address: str
+    ) -> None:
+        assert runner.github({"secrets.DVC_REMOTE_URL": address}) == 0, runner.printed
+        dvc = [call for call in runner.calls if call.startswith("dvc ")]
+        assert dvc[0] == f"dvc remote add --local --force --default ci {address}"
+        run_cache = "" if address.startswith("https") else " --run-cache"
+        assert dvc[1:] == [f"dvc pull{run_cache} --allow-missing", "dvc repro"]
+        plugin = "python -m pip install -c requirements.txt dvc[s3]"
+        assert (plugin in runner.calls) == address.startswith("s3")
+
+    def test_a_shallow_clone_is_an_error_that_says_so(self, tmp_path: Path, runner: Runner) -> None:
+        options = ("--quiet", "--depth=1", "--no-single-branch", "--branch=branch")
+        _git("clone", *options, (tmp_path / "origin").as_uri(), "shallow", cwd=tmp_path)
+        runner.clone = tmp_path / "shallow"
+        assert runner.github({}) == 1
+        assert runner.calls == []
+        assert "::error::No common commit with main" in runner.printed
+
+
+@needs_bash
+class TestGitlabReport:
+    def test_does_the_same(self, runner: Runner) -> None:
+        base = _git("rev-parse", "origin/main", cwd=runner.clone)
+        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, REPO_TOKEN="t") == 0
+        assert runner.calls[2:4] == [
+            f"python -m tools.compare {base} --no-images",
+            f"python -m tools.compare {base}",
+        ]
+        assert runner.calls[-2:] == [
+            f"{COMMENT} --publish-native",
+            f"python -m tools.compare {base} --no-images --fail-if-worse",
+        ]
+
+    def test_without_a_token_there_is_no_comment_but_a_gate(self, runner: Runner) -> None:
+        base = _git("rev-parse", "origin/main", cwd=runner.clone)
+        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="1") == 1
+        assert not [call for call in runner.calls if call.startswith(("cml", "npm"))]
+        assert "No variable REPO_TOKEN" in runner.printed
+
+    @pytest.mark.parametrize("base", ["", "0123456789012345678901234567890123456789"])
+    def test_an_unknown_base_is_an_error_that_says_so(self, runner: Runner, base: str) -> None:
+        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base) == 1
+        assert runner.calls == []
+        assert "nothing to compare with" in runner.printed
+
+
+@needs_bash
+@pytest.mark.real_data
+def test_the_report_job_on_this_project(tmp_path: Path) -> None:
+    """The real pipeline and the real comparison; only `cml`, `npm` and pip's effect are stubs."""
+    clone = tmp_path / "clone"
+    listed = _run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    _git("init", "--quiet", "--initial-branch=main", cwd=clone)
+    _commit(clone, "Base")
+    _git("update-ref", "refs/remotes/origin/main", "HEAD", cwd=clone)
+    params = (clone / "params.yaml").read_text("utf-8")
+    changed = re.sub(r"(\n  epochs: )\d+", r"\g<1>1", params)
+    assert changed != params
+    (clone / "params.yaml").write_text(changed, "utf-8")
+    _commit(clone, "Train for one epoch")
+
+    runner = Runner(tmp_path, clone, {name: STUBS[name] for name in ("cml", "npm")})
+    only_look = {"PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1"}
+    assert runner.github({}, **only_look) == 1, runner.printed  # one epoch is worse
+    assert [call.split()[0] for call in runner.calls] == ["npm", "cml"]
+    comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
+    assert "train.epochs" in comment
+    assert "![" in comment
+    assert "![" not in runner.summary.read_text("utf-8")

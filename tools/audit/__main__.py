@@ -1,0 +1,76 @@
+"""``python -m tools.audit``: whether dvc.yaml declares exactly what the stages depend on.
+
+Without an option it reads the code, and tells of edits that are without effect on it. ``--fix``
+writes what is missing into dvc.yaml and removes what is not read. ``--run STAGE`` runs a stage and
+compares what it touches. ``--lock`` tells which stages are stale, without data and without DVC.
+Exit status 1 if anything is found.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.lib import files
+from stages.lib.errors import UserError
+from tools.audit import lock, observation, pipeline, repair, rules
+from tools.audit.finding import Finding
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the audit in the current folder; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.audit", description=__doc__)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--fix", action="store_true", help="mend dvc.yaml")
+    choice.add_argument("--run", metavar="STAGE", help="run a stage and watch it")
+    choice.add_argument("--lock", action="store_true", help="is dvc.lock up to date?")
+    options = parser.parse_args(arguments)
+    root = Path.cwd()
+    try:
+        if options.run:
+            return _report(
+                observation.check(root, options.run), f"{options.run} touches what it declares"
+            )
+        if options.lock:
+            findings, advice = lock.check(root)
+            return _report(findings, f"{pipeline.LOCK} and what is in Git are up to date", advice)
+        return _report(*_declared(root, options.fix))
+    except UserError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+
+
+def _declared(root: Path, fix: bool) -> tuple[list[Finding], str, list[str]]:
+    """The findings, the summary when there are none, and advice."""
+    findings, stages, needs = rules.check(root)
+    changes = {finding.change for finding in findings if finding.change}
+    if fix and changes:
+        path = root / pipeline.FILE
+        files.write_text(path, repair.repaired(path.read_text(encoding="utf-8"), changes))
+        for change in sorted(changes):
+            word = "added" if change.add else "removed"
+            print(f"{change.stage}: {word} {change.file} {change.entry}".replace("  ", " "))
+        findings, stages, needs = rules.check(root)
+    params = sum(len(stage.params) for stage in stages.values())
+    deps = sum(len(stage.deps) for stage in stages.values())
+    skipped = [name for name in stages if name not in needs]
+    advice = [f"{name}: not looked at, as its cmd runs no module" for name in skipped]
+    if (root / pipeline.LOCK).is_file():
+        advice += lock.advice(root, lock.compare(root))
+    return findings, f"{len(needs)} stages, {deps} deps and {params} params as in the code", advice
+
+
+def _report(findings: Sequence[Finding], fine: str, advice: Sequence[str] = ()) -> int:
+    for line in (*findings, *advice):
+        print(line)
+    if not findings:
+        print(f"ok: {fine}")
+        return 0
+    fixable = sum(1 for finding in findings if finding.change)
+    hint = f"; `python -m tools.audit --fix` mends {fixable}" if fixable else ""
+    print(f"{len(findings)} found{hint}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""What is stale: dvc.lock against the code, the parameters and the results that are in Git.
+
+It needs no data: what a stage makes is compared by the hashes that dvc.lock holds of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pathspec
+
+from stages.lib import config
+from stages.lib.errors import UserError
+from tools.audit import configuration, history, pipeline
+from tools.audit.finding import Finding
+from tools.audit.pipeline import LOCK, Stage
+
+STEP = f"run `dvc repro` and commit {LOCK}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What dvc.lock holds of a stage.
+
+    Attributes:
+        command: Its command line.
+        deps: The MD5 of each dep.
+        outs: The MD5 of each out.
+        params: The value of each parameter, by file and key.
+    """
+
+    command: object
+    deps: dict[str, str]
+    outs: dict[str, str]
+    params: dict[tuple[str, str], Any]
+
+
+@dataclass(frozen=True)
+class Stale:
+    """One reason for which a stage would run.
+
+    Attributes:
+        stage: Its name.
+        why: What differs.
+        source: The source file, when it is one that differs from dvc.lock.
+        digest: The MD5 that dvc.lock has of it.
+    """
+
+    stage: str
+    why: str
+    source: str = ""
+    digest: str = ""
+
+
+def check(root: Path) -> tuple[list[Finding], list[str]]:
+    """The stages that are stale, and advice on those that need no run.
+
+    Args:
+        root: The top folder of the repository.
+
+    Raises:
+        UserError: A file is missing or not as DVC writes it.
+    """
+    found = compare(root)
+    return [Finding(stale.stage, stale.why, STEP) for stale in found], advice(root, found)
+
+
+def advice(root: Path, found: Iterable[Stale]) -> list[str]:
+    """One line for every stage whose code differs in what has no effect, and in nothing else."""
+    reasons: dict[str, list[Stale]] = {}
+    for stale in found:
+        reasons.setdefault(stale.stage, []).append(stale)
+    return [
+        f"{stage}: {', '.join(stale.source for stale in stales)} changed in comments, docstrings "
+        "or layout only, without effect: accept it without running by "
+        f"`dvc checkout {stage} && dvc commit -f {stage}`"
+        for stage, stales in reasons.items()
+        if all(
+            stale.source and history.same_code(root, stale.source, stale.digest) for stale in stales
+        )
+    ]
+
+
+def compare(root: Path) -> list[Stale]:
+    """All differences between dvc.lock and what is there."""
+    stages, entries = pipeline.load(root), load(root)
+    params = configuration.load(root, config.PARAMS)
+    outs = {path: digest for entry in entries.values() for path, digest in entry.outs.items()}
+    found = [
+        Stale(name, f"is in {LOCK} and not in {pipeline.FILE}")
+        for name in entries
+        if name.partition("@")[0] not in stages
+    ]
+    for name, stage in stages.items():
+        if name in entries:
+            for rule in RULES:
+                found += rule(root, stage, entries[name], params)
+            found += _inputs(root, stage, entries[name], params, outs)
+        elif not stage.strange:
+            found.append(Stale(name, f"is not in {LOCK}"))
+    return found
+
+
+def load(root: Path) -> dict[str, Entry]:
+    """The stages of dvc.lock.
+
+    Raises:
+        UserError: It is missing or not as DVC writes it.
+    """
+    path = root / LOCK
+    if not path.is_file():
+        raise UserError(f"{LOCK}: not found in {root}.\nRun `dvc repro` and commit it.")
+    content = pipeline.parse_yaml(path.read_text(encoding="utf-8"), LOCK)
+    try:
+        return {name: _entry(entry) for name, entry in (content.get("stages") or {}).items()}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(
+            f"{LOCK}: not as DVC writes it.\n"
+            f"Restore it by `git checkout {LOCK}`, or run `dvc repro`."
+        ) from None
+
+
+def _entry(entry: dict[str, Any]) -> Entry:
+    return Entry(
+        command=entry.get("cmd"),
+        deps={dep["path"]: dep.get("md5", "") for dep in entry.get("deps", [])},
+        outs={out["path"]: out.get("md5", "") for out in entry.get("outs", [])},
+        params={
+            (file, key): value
+            for file, keys in entry.get("params", {}).items()
+            for key, value in keys.items()
+        },
+    )
+
+
+# Each rule: the folder, the stage as declared, what dvc.lock has of it, and params.yaml
+
+
+def _command(_: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -> Iterator[Stale]:
+    lines = stage.command if isinstance(stage.command, list) else [stage.command]
+    now = [pipeline.resolve(line, params) for line in lines]
+    if now != (entry.command if isinstance(entry.command, list) else [entry.command]):
+        yield Stale(stage.name, f"its cmd is {'; '.join(now)}, in {LOCK} it is {entry.command}")
+
+
+def _params(root: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -> Iterator[Stale]:
+    for file, template in stage.params:
+        content = configuration.load(root, file)
+        key = pipeline.resolve(template, params)
+        for name in [key] if key else content:  # without a key it is all of the file
+            label = f"parameter {file}: {name}"
+            if (file, name) not in entry.params:
+                yield Stale(stage.name, f"{label} is not in {LOCK}")
+            elif not configuration.has(content, name):
+                yield Stale(stage.name, f"{label} is gone")
+            elif (now := pipeline.lookup(content, name)) != entry.params[file, name]:
+                was = entry.params[file, name]
+                yield Stale(stage.name, f"{label} is {_short(now)}, it ran with {_short(was)}")
+
+
+def _results(root: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -> Iterator[Stale]:
+    for out in stage.outs:
+        path = pipeline.resolve(out.path, params)
+        if path not in entry.outs:
+            yield Stale(stage.name, f"out {path} is not in {LOCK}")
+        elif not out.cached:
+            found = digest(root, path)
+            if not found:
+                yield Stale(stage.name, f"{path}, which belongs in Git, is missing")
+            elif found != entry.outs[path]:
+                yield Stale(stage.name, f"{path} is not the one that it wrote")
+
+
+RULES = (_command, _params, _results)
+
+
+def _inputs(
+    root: Path, stage: Stage, entry: Entry, params: Mapping[str, Any], outs: Mapping[str, str]
+) -> Iterator[Stale]:
+    """Deps against what their stage made of them, or against the file in Git."""
+    for template in stage.deps:
+        path = pipeline.resolve(template, params)
+        was = entry.deps.get(path)
+        if was is None:
+            yield Stale(stage.name, f"dep {path} is not in {LOCK}")
+        elif path in outs:
+            if outs[path] != was:
+                yield Stale(stage.name, f"{path} was made anew since it ran")
+        elif not any(_overlap(path, out) for out in outs):
+            found = digest(root, path)
+            if not found:
+                yield Stale(stage.name, f"{path} is missing")
+            elif found != was:
+                source = path if path.endswith(".py") else ""
+                yield Stale(stage.name, f"{path} changed since it ran", source, was)
+
+
+def digest(root: Path, path: str) -> str:
+    """The MD5 of a file or folder as DVC computes it; empty when it is not there."""
+    full = root / path
+    if full.is_file():
+        return hashlib.md5(full.read_bytes(), usedforsecurity=False).hexdigest()
+    if not full.is_dir():
+        return ""
+    ignore = root / ".dvcignore"
+    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
+    spec = pathspec.GitIgnoreSpec.from_lines(lines)
+    files = (file for file in full.rglob("*") if file.is_file())
+    names = {file.relative_to(full).as_posix() for file in files}
+    tree = [
+        {"md5": digest(root, f"{path}/{name}"), "relpath": name}
+        for name in sorted(names)
+        if not spec.match_file(f"{path}/{name}")
+    ]
+    text = json.dumps(tree, sort_keys=True).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _overlap(path: str, out: str) -> bool:
+    return path.startswith(f"{out}/") or out.startswith(f"{path}/")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

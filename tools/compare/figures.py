@@ -1,0 +1,155 @@
+"""Figures of a comparison, each as the bytes of a PNG file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from stages.lib import canvas, palette, sheets
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+History = dict[str, Floats]
+
+_LABELLED = 20  # classes up to which each cell of the confusion matrix holds its number
+_COLUMNS, _SHOWN = 6, 12  # images a row, images a side
+_CELL, _SIDE = 1.2, 1.06  # inches
+
+
+def curves(before: History, after: History) -> bytes:
+    """Loss and accuracy by epoch of both runs: before dashed, after solid.
+
+    Args:
+        before: Columns epoch, loss, accuracy and, if validated, val_loss, val_accuracy, E each.
+        after: The same of the later run, whose E may differ.
+    """
+    subtitle = "Dashed: before. Solid: after. Mean over the images of each split, by epoch."
+    with canvas.sheet(6.6, 2.95, "Training, before and after", subtitle) as sheet:
+        top = sheet.height - 2.6
+        for at, (name, label) in enumerate(
+            (("loss", "loss (cross-entropy, nats)"), ("accuracy", "accuracy"))
+        ):
+            axes = sheet.axes(0.68 + at * 3.3, top, 2.5, 2.1)
+            _lines(
+                axes, before, name, {"linestyle": (0, (3, 1.5)), "linewidth": 1.1, "alpha": 0.75}
+            )
+            _lines(axes, after, name, {"linestyle": "solid", "linewidth": 1.8})
+            axes.set(xlabel="epoch", ylabel=label)
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+            if at:
+                axes.yaxis.set_major_formatter(PercentFormatter(1))
+        lines, labels = sheet.figure.axes[0].get_legend_handles_labels()
+        sheet.figure.legend(
+            lines,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(0.6 / sheet.width, 1 - (top - 0.33) / sheet.height),
+            ncols=4,
+            borderaxespad=0,
+        )
+    return sheet.png
+
+
+def _lines(axes: Axes, run: History, name: str, style: dict[str, Any]) -> None:
+    when = "before" if "alpha" in style else "after"
+    shown = (
+        ("training", name, palette.TRAINING, "o"),
+        ("validation", f"val_{name}", palette.VALIDATION, "s"),
+    )
+    for split, column, colour, marker in shown:
+        values = run.get(column)
+        if values is None or not np.isfinite(values).any():
+            continue
+        size = 3.5 if len(values) <= 40 else 0
+        label = f"{split}, {when}"
+        axes.plot(
+            run["epoch"], values, color=colour, marker=marker, markersize=size, label=label, **style
+        )
+
+
+def confusion_change(change: Integers, class_names: Sequence[str]) -> bytes:
+    """The change of the confusion matrix: blue where it got better, red where it got worse.
+
+    Args:
+        change: K x K images, after minus before; a row an actual class, a column a predicted one.
+        class_names: K names.
+    """
+    count = len(change)
+    cell = float(np.clip(5.2 / count, 0.095, 0.6))
+    points = min(canvas.TEXT, 0.75 * cell * 72)
+    names = [canvas.fit(name, 1.2, points) for name in class_names]
+    label = max(canvas.text_width(name, points) for name in names)
+    turned = label > 0.8 * cell
+    left, below = 0.42 + label, 0.42 + (label if turned else 0.12)
+    side = count * cell
+    subtitle = "Images, after minus before; blue got better, red got worse"
+    width = max(4.6, left + side + 0.3)
+    with canvas.sheet(width, side + below, "Change of the confusion matrix", subtitle) as sheet:
+        axes = sheet.axes(left, sheet.height - side - below, side, side)
+        better = change * (2 * np.eye(count, dtype=np.int64) - 1)
+        strength = np.sign(better) * np.sqrt(np.abs(better) / max(1, int(np.abs(better).max())))
+        colours = LinearSegmentedColormap.from_list(
+            "better", [palette.WRONG, "#ffffff", palette.RIGHT]
+        )
+        axes.imshow(strength, cmap=colours, norm=Normalize(-1, 1))
+        axes.set_xticks(range(count), names, fontsize=points, rotation=90 if turned else 0)
+        axes.set_yticks(range(count), names, fontsize=points)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(True)
+        axes.set(xlabel="predicted class", ylabel="actual class")
+        for row, column in zip(*np.nonzero(change if count <= _LABELLED else []), strict=True):
+            colour = "#ffffff" if abs(strength[row, column]) > 0.75 else palette.INK
+            text = f"{change[row, column]:+d}".replace("-", "−")
+            style: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "fontsize": min(points, 24 * cell),
+            }
+            axes.text(column, row, text, color=colour, **style)
+    return sheet.png
+
+
+def changed_images(
+    images: npt.NDArray[np.float32],
+    fixed: Sequence[int],
+    broken: Sequence[int],
+    actual: Sequence[str],
+    wrong: Sequence[str],
+) -> bytes:
+    """The first images that were fixed and that were broken, with their classes.
+
+    Args:
+        images: The whole test set, N x H x W or N x H x W x C, 0 to 1.
+        fixed: Indices of those that only the later model has right.
+        broken: Indices of those that only the earlier model has right.
+        actual: N names of the actual classes.
+        wrong: N names of the wrong classes, before or after.
+    """
+    blocks = [(title, list(rows)) for title, rows in (("Fixed", fixed), ("Broken", broken)) if rows]
+    high = _CELL + 0.3
+    heights = [0.3 + -(-min(len(rows), _SHOWN) // _COLUMNS) * high for _, rows in blocks]
+    width = _COLUMNS * _CELL + 2 * canvas.MARGIN
+    subtitle = "Actual class; below it in red the wrong one that was or is predicted"
+    with canvas.sheet(width, sum(heights), "Test images that changed sides", subtitle) as sheet:
+        top = sheet.height - sum(heights)
+        for (title, rows), height in zip(blocks, heights, strict=True):
+            shown = rows[:_SHOWN]
+            says = f"{title}: {len(rows):,}"
+            says += f", the first {_SHOWN}" if len(rows) > _SHOWN else ""
+            sheet.text(canvas.MARGIN, top, says, fontsize=canvas.TEXT + 1, fontweight="bold")
+            verb = "was" if title == "Fixed" else "now"
+            for at, index in enumerate(shown):
+                x = canvas.MARGIN + at % _COLUMNS * _CELL
+                y = top + 0.24 + at // _COLUMNS * high
+                sheet.paste(x, y, sheets.thumbnail(images[index], round(_SIDE * canvas.DPI)))
+                sheet.text(x, y + _SIDE + 0.03, canvas.fit(actual[index], _SIDE, canvas.TEXT))
+                label = canvas.fit(f"{verb} {wrong[index]}", _SIDE, canvas.TEXT)
+                sheet.text(x, y + _SIDE + 0.17, label, color=palette.WRONG)
+            top += height
+    return sheet.png

@@ -1,0 +1,180 @@
+"""What DVC knows: outputs of any revision, which stages are out of date, which ones ran."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.lib import files
+from stages.lib.errors import UserError
+
+_ABSENT = ("deleted", "not in cache")  # an output that was not checked out; says nothing about age
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as dvc.lock recorded it.
+
+    Attributes:
+        inputs: Hash or value by name: the command, each path and each parameter.
+        outputs: Hash by path.
+        sizes: Bytes by path of output, where DVC says.
+    """
+
+    inputs: dict[str, object]
+    outputs: dict[str, str]
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+Lock = dict[str, Stage]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a stage between two sides.
+
+    Attributes:
+        stage: Its name.
+        state: ``unchanged``, ``ran``, ``pending``, ``added``, ``removed``, ``other result``.
+        causes: The inputs that differ.
+    """
+
+    stage: str
+    state: str
+    causes: list[str]
+
+
+def flatten(mapping: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """The values of nested mappings by dotted key; lists are values."""
+    flat: dict[str, object] = {}
+    for key, value in mapping.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def lock(stages: Mapping[str, Any]) -> Lock:
+    """The stages of the section ``stages`` of a dvc.lock."""
+    return {str(name): _stage(entry) for name, entry in stages.items() if isinstance(entry, dict)}
+
+
+def _stage(entry: Mapping[str, Any]) -> Stage:
+    inputs: dict[str, object] = {"the command": entry.get("cmd")}
+    for dep in entry.get("deps", ()):
+        inputs[str(dep["path"])] = dep.get("md5")
+    for file, values in entry.get("params", {}).items():
+        prefix = "" if file == "params.yaml" else f"{file}: "
+        inputs |= {f"{prefix}{key}": value for key, value in flatten(values).items()}
+    outs = entry.get("outs", ())
+    return Stage(
+        inputs,
+        outputs={str(out["path"]): str(out.get("md5", "")) for out in outs},
+        sizes={str(out["path"]): int(out["size"]) for out in outs if "size" in out},
+    )
+
+
+def output(found: Lock, path: str) -> str | None:
+    """The hash of an output, if the lock has one."""
+    return (
+        next((stage.outputs[path] for stage in found.values() if path in stage.outputs), None)
+        or None
+    )
+
+
+def size(found: Lock, path: str) -> int | None:
+    """The bytes of an output, if the lock says."""
+    return next((stage.sizes[path] for stage in found.values() if path in stage.sizes), None)
+
+
+def changes(before: Lock, after: Lock, pending_now: Mapping[str, list[str]]) -> list[Change]:
+    """What became of each stage, in the order of the later lock."""
+    names = [*after, *(name for name in before if name not in after)]
+    names += [name for name in pending_now if name not in names]
+    return [_change(name, before.get(name), after.get(name), pending_now) for name in names]
+
+
+def _change(
+    name: str, before: Stage | None, after: Stage | None, pending_now: Mapping[str, list[str]]
+) -> Change:
+    if name in pending_now:
+        return Change(name, "pending", pending_now[name])
+    if before is None or after is None:
+        return Change(name, "removed" if before else "added", [])
+    keys = sorted({*before.inputs, *after.inputs})
+    missing = object()
+    causes = [
+        key for key in keys if before.inputs.get(key, missing) != after.inputs.get(key, missing)
+    ]
+    if causes:
+        return Change(name, "ran", causes)
+    return Change(name, "unchanged" if before.outputs == after.outputs else "other result", [])
+
+
+def pending(folder: Path) -> dict[str, list[str]]:
+    """The stages that DVC would run in a folder of the project, each with what changed.
+
+    Outputs that were not checked out do not count: their hashes are in dvc.lock.
+
+    Raises:
+        UserError: DVC cannot say.
+    """
+    from dvc.repo import Repo  # type: ignore[import-untyped] # half a second
+
+    here = folder.resolve() == Path.cwd().resolve()
+    apart = {"core": {"no_scm": True, "site_cache_dir": str(folder / ".dvc" / "site")}}
+    try:
+        with Repo(str(folder), config={} if here else apart) as repo:
+            status = repo.status()
+    except Exception as error:  # whatever DVC, Git or a file system says
+        raise UserError(f"DVC cannot say which stages are out of date: {_reason(error)}") from None
+    found = {str(name).rpartition(":")[2]: _causes(parts) for name, parts in status.items()}
+    return {name: causes for name, causes in found.items() if causes}
+
+
+def _causes(parts: list[Any]) -> list[str]:
+    """What changed, out of DVC's status of one stage."""
+    causes = []
+    for part in parts:
+        if part == "changed command":
+            causes.append("the command")
+        for changed in part.values() if isinstance(part, dict) else ():
+            for path, how in changed.items():
+                if isinstance(how, dict):  # parameters of a file
+                    prefix = "" if path == "params.yaml" else f"{path}: "
+                    causes += [f"{prefix}{key}" for key in how]
+                elif how not in _ABSENT:
+                    causes.append(path)
+    return causes
+
+
+def fetch(path: str, revision: str | None, folder: Path) -> Path:
+    """An output of a revision, out of DVC's cache or remote, as a file below ``folder``.
+
+    Args:
+        path: Relative to the top folder of the project.
+        revision: A commit, or None for the work tree.
+        folder: Where a file goes that is not in the work tree.
+
+    Raises:
+        UserError: DVC does not have it.
+    """
+    from dvc.api import DVCFileSystem  # type: ignore[import-untyped]
+
+    try:
+        content = DVCFileSystem(".", rev=revision).read_bytes(path)
+    except Exception as error:  # whatever DVC or the remote's library says
+        raise UserError(f"{path}: {_reason(error)}") from None
+    files.write_bytes(folder / path, content)
+    return folder / path
+
+
+def _reason(error: Exception) -> str:
+    """One line about an exception of DVC's."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if text == "No storage files available":
+        return "neither in DVC's cache nor in a remote"
+    if text == "No such file or directory":
+        return "not an output of the pipeline there"
+    return (text.strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,474 @@
+"""The report of a comparison, in Markdown: one sentence first, then numbers, then details."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib.metrics import confusion_matrix
+from tools.compare import markdown, pipeline, sides
+from tools.compare.comparison import ABSENT, ClassTest, Comparison, Test
+from tools.compare.revisions import Base, WorkTree
+from tools.compare.sides import Unknown
+
+_ROWS = 30  # of a table; the rest is counted
+_INDICES = 40
+
+CURVES, CONFUSION, IMAGES = "curves.png", "confusion.png", "images.png"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a metric is shown: its title, and whether it is a share, a number or a count."""
+
+    title: str
+    kind: str = "number"
+
+
+# Metrics that are not here are shown too, under their own names.
+_TEST_MEASURES = {
+    "accuracy": Measure("Accuracy", "share"),
+    "loss": Measure("Loss (cross-entropy, nats)"),
+    "macro_f1": Measure("Macro F1"),
+    "top2_accuracy": Measure("Accuracy of the two likeliest classes", "share"),
+    "expected_calibration_error": Measure("Expected calibration error", "share"),
+    "images": Measure("Test images", "count"),
+}
+_TRAINING_MEASURES = {
+    "epoch": Measure("Epochs", "count"),
+    "loss": Measure("Training loss"),
+    "accuracy": Measure("Training accuracy", "share"),
+    "val_loss": Measure("Validation loss"),
+    "val_accuracy": Measure("Validation accuracy", "share"),
+    "untrained_loss": Measure("Loss of the untrained model"),
+}
+_LIMITS = ("accuracy_low", "accuracy_high")  # shown beside the accuracy
+_MODEL_KEYS = ("parameters",)  # shown as the size of the model
+_STATES = {
+    "unchanged": "nothing to do",
+    "ran": "ran, or came from DVC's run cache",
+    "pending": "**still has to run**",
+    "added": "new",
+    "removed": "removed",
+    "other result": "other result from the same inputs",
+}
+
+
+def headline(of: Comparison) -> str:
+    """The verdict in one sentence."""
+    if of.verdict == "unknown" or isinstance(of.test, Unknown):
+        return f"🟡 Better or worse is not known: {of.reason}"
+    before, after = of.test.shares
+    numbers = f"{before:.2%} → {after:.2%}"
+    if of.verdict == "no difference":
+        if of.same_predictions:
+            return (
+                f"⚪ No difference: all {of.test.images[1]:,} test images are predicted as before"
+            )
+        return f"⚪ No difference beyond noise: test accuracy {numbers}"
+    word, mark = ("rose", "🟢 Better") if of.verdict == "better" else ("fell", "🔴 Worse")
+    return f"{mark}: test accuracy {word} by {_points(abs(of.test.difference))}, {numbers}"
+
+
+def evidence(of: Comparison) -> str:
+    """What the verdict rests on, in a few sentences."""
+    if isinstance(of.test, Unknown):
+        return (
+            "The accuracies below are shown side by side, but their difference would mean nothing."
+            if not of.comparable
+            else "What is known of each side is below."
+        )
+    test = of.test
+    limits = f"{_signed(test.low)} to {_signed(test.high)} points"
+    if test.fixed is None or test.broken is None:
+        return (
+            f"Compared by totals alone: {test.right[0]:,} of {test.images[0]:,} test images were "
+            f"right before, {test.right[1]:,} of {test.images[1]:,} are now. {_chance(test)} "
+            f"(Fisher's exact test). The difference lies between {limits} with 95 % confidence "
+            "(Newcombe's hybrid score interval). The same images could not be paired, which would "
+            f"tell smaller differences from noise: {markdown.escape(test.why_unpaired)}."
+        )
+    if of.same_predictions:
+        return ""
+    return (
+        f"Of the same {test.images[1]:,} test images {len(test.fixed):,} were fixed and "
+        f"{len(test.broken):,} broken. {_chance(test)} (McNemar's exact test). The difference lies "
+        f"between {limits} with 95 % confidence (Newcombe's interval for paired shares)."
+    )
+
+
+def _chance(test: Test) -> str:
+    return (
+        "Were both models equally good, chance alone would make a difference like this or a larger "
+        f"one with probability p = {_p(test.p_value)}"
+    )
+
+
+def write(
+    of: Comparison, base: Base, tree: WorkTree, pictures: Iterable[str] = (), note: str = ""
+) -> str:
+    """The whole report.
+
+    Args:
+        of: What was compared.
+        base: The revision.
+        tree: The state of the work tree.
+        pictures: The figures that lie beside the report.
+        note: Why there are no figures, if a reader should know.
+    """
+    drawn = set(pictures)
+    blocks = [
+        f"## {markdown.escape(headline(of))}",
+        evidence(of),
+        *(f"⚠️ **{markdown.escape(warning)}**" for warning in of.warnings),
+        _compared(base, tree),
+        _metrics_table("Test", _TEST_MEASURES, of.before.metrics, of.after.metrics, of.comparable),
+        *_changes(of),
+        _classes(of),
+        _confusions(of, CONFUSION in drawn),
+        _images(of, IMAGES in drawn),
+        _training(of, CURVES in drawn),
+        _stages(of.stages),
+        _model(of),
+        _method(of),
+        f"<sub>{markdown.escape(note)}</sub>" if note else "",
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _compared(base: Base, tree: WorkTree) -> str:
+    where = f"on branch {markdown.code(tree.branch)}" if tree.branch else "with a detached HEAD"
+    dirty = " and uncommitted changes" if tree.dirty else ""
+    how = f", {markdown.escape(base.how)}" if not base.commit.startswith(base.how) else ""
+    hint = ""
+    if base.commit == tree.commit:
+        hint = (
+            " That is the present commit itself: only uncommitted changes are compared."
+            if tree.dirty
+            else " That is the present commit itself, and nothing is uncommitted: name an earlier "
+            "revision to compare with."
+        )
+    return (
+        f"Before: {markdown.code(base.short)}{how}. After: the work tree at "
+        f"{markdown.code(tree.commit[:7])} {where}{dirty}.{hint}"
+    )
+
+
+def _metrics_table(
+    title: str,
+    measures: Mapping[str, Measure],
+    before: dict[str, float] | Unknown,
+    after: dict[str, float] | Unknown,
+    comparable: bool,
+) -> str:
+    known = [side for side in (before, after) if not isinstance(side, Unknown)]
+    if not known:
+        return f"{title} metrics: not known before ({_why(before)}) or after ({_why(after)})."
+    found = {name for side in known for name in side} - {*_LIMITS, *_MODEL_KEYS}
+    names = [name for name in measures if name in found]
+    names += [
+        name for side in known[-1:] for name in side if name in found and name not in measures
+    ]
+    names += sorted(found - set(names))
+    rows = []
+    for name in names:
+        measure = measures.get(name, Measure(markdown.code(name)))
+        values = [None if isinstance(side, Unknown) else side.get(name) for side in (before, after)]
+        cells = [_value(value, measure.kind) for value in values]
+        if name == "accuracy":
+            cells = [f"{c}{_limits(side)}" for c, side in zip(cells, (before, after), strict=True)]
+        rows.append([measure.title, *cells, _delta(values[0], values[1], measure.kind, comparable)])
+    table = markdown.table([title, "Before", "After", "Difference"], rows, "lrrr")
+    missing = [
+        f"{when}: not known, {_why(side)}."
+        for when, side in (("Before", before), ("After", after))
+        if isinstance(side, Unknown)
+    ]
+    return "\n\n".join([table, *missing])
+
+
+def _why(side: object) -> str:
+    return markdown.escape(side.reason) if isinstance(side, Unknown) else ""
+
+
+def _value(value: float | None, kind: str) -> str:
+    if value is None:
+        return "not known"
+    return {"share": f"{value:.2%}", "count": f"{value:,.0f}"}.get(kind, f"{value:.4f}")
+
+
+def _limits(side: dict[str, float] | Unknown) -> str:
+    if isinstance(side, Unknown) or not all(name in side for name in _LIMITS):
+        return ""
+    low, high = (side[name] for name in _LIMITS)
+    return f"<br><sub>{low:.2%} to {high:.2%}</sub>"
+
+
+def _delta(before: float | None, after: float | None, kind: str, comparable: bool) -> str:
+    if before is None or after is None:
+        return "not known"
+    if not comparable and kind != "count":
+        return "other images"
+    change = after - before
+    if kind == "share":
+        return f"{_signed(change)} points"
+    return _minus(f"{change:+,.0f}" if kind == "count" else f"{change:+.4f}") if change else "0"
+
+
+def _changes(of: Comparison) -> list[str]:
+    """What a person changed: parameters, data, versions."""
+    rows, unknown = [], []
+    for file, values in of.changed.items():
+        if isinstance(values, Unknown):
+            unknown.append(f"Changes of {markdown.code(file)}: not known, {_why(values)}.")
+            continue
+        rows += [
+            [markdown.code(file), markdown.code(key), *(_setting(value) for value in pair)]
+            for key, pair in values.items()
+        ]
+    header = ["Changed in", "Key", "Before", "After"]
+    if not rows:
+        none = "" if unknown else "Parameters, data set and library versions: unchanged."
+        return [*unknown, none]
+    return [markdown.table(header, rows[:_ROWS]), _rest(len(rows), "changes"), *unknown]
+
+
+def _setting(value: object) -> str:
+    if value is ABSENT:
+        return "–"
+    text = (
+        {True: "true", False: "false", None: "null"}.get(value)
+        if isinstance(value, bool | None)
+        else None
+    )
+    return markdown.code(value if text is None else text)
+
+
+def _rest(count: int, what: str) -> str:
+    return f"And {count - _ROWS} more {what}." if count > _ROWS else ""
+
+
+def _classes(of: Comparison) -> str:
+    if isinstance(of.classes, Unknown):
+        return "" if isinstance(of.test, Unknown) else f"By class: not known, {_why(of.classes)}."
+    ranked = sorted(of.classes, key=lambda found: found.corrected)
+    shown = sorted(ranked[:_ROWS], key=lambda found: found.label)
+    real = [found for found in of.classes if found.verdict != "no difference"]
+    words = _named(of, real) if real else "no class differs beyond noise"
+    header = [
+        "Class",
+        "Images",
+        "Right before",
+        "Right now",
+        "Fixed",
+        "Broken",
+        "p",
+        "corrected p",
+        "",
+    ]
+    return markdown.details(
+        f"By class: {words}",
+        markdown.table(header, [_class_row(of, found) for found in shown], "lrrrrrrr"),
+        *(
+            [_rest(len(of.classes), "classes, all with a larger p")]
+            if len(of.classes) > _ROWS
+            else []
+        ),
+        "The corrected p (Holm's method) allows for looking at so many classes; the last column "
+        "goes by it.",
+    )
+
+
+def _named(of: Comparison, found: Sequence[ClassTest]) -> str:
+    parts = []
+    for word in ("better", "worse"):
+        names = [markdown.escape(name(of, each.label)) for each in found if each.verdict == word]
+        if names:
+            parts.append(f"{word} {', '.join(names[:5])}{' and others' if len(names) > 5 else ''}")
+    return "; ".join(parts)
+
+
+def _class_row(of: Comparison, found: ClassTest) -> list[str]:
+    test = found.test
+    mark = {"better": "🟢 better", "worse": "🔴 worse"}.get(found.verdict, "no difference")
+    return [
+        markdown.escape(name(of, found.label)),
+        f"{test.images[1]:,}",
+        *(f"{share:.2%}" for share in test.shares),
+        str(len(test.fixed or ())),
+        str(len(test.broken or ())),
+        _p(test.p_value),
+        _p(found.corrected),
+        mark,
+    ]
+
+
+def name(of: Comparison, label: int) -> str:
+    """The name of a class, or its number where the catalogue has none."""
+    names = of.after.class_names or of.before.class_names
+    return names[label] if label < len(names) and names[label].strip() else f"class {label}"
+
+
+def matrices(of: Comparison) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """The confusion matrices before and after, K x K, when both are known and comparable."""
+    before, after = of.before.labels, of.after.labels
+    if isinstance(before, Unknown) or isinstance(after, Unknown) or not of.comparable:
+        return None
+    count = max(before.num_classes, after.num_classes)
+    return (
+        confusion_matrix(before.actual, before.predicted, count),
+        confusion_matrix(after.actual, after.predicted, count),
+    )
+
+
+def _confusions(of: Comparison, drawn: bool) -> str:
+    if (found := matrices(of)) is None:
+        return ""
+    change = found[1] - found[0]
+    wrong = change - np.diag(np.diag(change))
+    order = np.argsort(-np.abs(wrong), axis=None, kind="stable")[:10]
+    pairs = [divmod(int(cell), len(change)) for cell in order if wrong.flat[cell]]
+    if not pairs:
+        return ""
+    rows = [
+        [
+            markdown.escape(name(of, actual)),
+            markdown.escape(name(of, predicted)),
+            *(str(matrix[actual, predicted]) for matrix in found),
+            _minus(f"{wrong[actual, predicted]:+d}"),
+        ]
+        for actual, predicted in pairs
+    ]
+    header = ["Actual", "Predicted", "Before", "After", "Change"]
+    return markdown.details(
+        "Confusions that changed most",
+        *([markdown.image(CONFUSION, "Change of the confusion matrix")] if drawn else []),
+        markdown.table(header, rows, "llrrr"),
+    )
+
+
+def _images(of: Comparison, drawn: bool) -> str:
+    test = of.test
+    if isinstance(test, Unknown) or test.fixed is None or test.broken is None:
+        return ""
+    if not test.fixed and not test.broken:
+        return ""
+    return markdown.details(
+        f"Images that changed sides: {len(test.fixed):,} fixed, {len(test.broken):,} broken",
+        *([markdown.image(IMAGES, "Test images that were fixed and broken")] if drawn else []),
+        f"Fixed, by index in the test set: {_indices(test.fixed)}.",
+        f"Broken: {_indices(test.broken)}.",
+    )
+
+
+def _indices(found: Sequence[int]) -> str:
+    if not found:
+        return "none"
+    more = f" and {len(found) - _INDICES:,} more" if len(found) > _INDICES else ""
+    return ", ".join(map(str, found[:_INDICES])) + more
+
+
+def _training(of: Comparison, drawn: bool) -> str:
+    known = [isinstance(side.history, Unknown) for side in (of.before, of.after)]
+    notes = [
+        f"Curves {when}: not known, {_why(side.history)}."
+        for when, side, unknown in zip(
+            ("before", "after"), (of.before, of.after), known, strict=True
+        )
+        if unknown
+    ]
+    same_data = "train" if of.comparable else ""
+    return markdown.details(
+        "Training",
+        *([markdown.image(CURVES, "Loss and accuracy by epoch of both runs")] if drawn else []),
+        _metrics_table(
+            "Training",
+            _TRAINING_MEASURES,
+            of.before.training,
+            of.after.training,
+            bool(same_data),
+        ),
+        *notes,
+    )
+
+
+def _stages(found: list[pipeline.Change] | Unknown) -> str:
+    if isinstance(found, Unknown):
+        return f"Stages that ran: not known, {_why(found)}."
+    ran = [change.stage for change in found if change.state == "ran"]
+    waiting = [change.stage for change in found if change.state == "pending"]
+    parts = [f"{', '.join(ran)} ran" if ran else "none ran"]
+    if waiting:
+        parts.append(f"{', '.join(waiting)} still to run")
+    rows = [
+        [markdown.code(change.stage), _STATES[change.state], _because(change.causes)]
+        for change in found
+    ]
+    return markdown.details(
+        f"Stages: {markdown.escape('; '.join(parts))}",
+        markdown.table(["Stage", "What became of it", "Because of"], rows),
+    )
+
+
+def _because(causes: Sequence[str]) -> str:
+    more = f" and {len(causes) - 6} more" if len(causes) > 6 else ""
+    return ", ".join(markdown.code(cause) for cause in causes[:6]) + more or "–"
+
+
+def _model(of: Comparison) -> str:
+    sizes = [
+        None if isinstance(side.lock, Unknown) else pipeline.size(side.lock, sides.MODEL)
+        for side in (of.before, of.after)
+    ]
+    counts = [
+        None if isinstance(side.training, Unknown) else side.training.get("parameters")
+        for side in (of.before, of.after)
+    ]
+    rows = [
+        [
+            title,
+            *(_value(value, "count") for value in pair),
+            _delta(pair[0], pair[1], "count", True),
+        ]
+        for title, pair in (("Parameters", counts), ("File (bytes)", sizes))
+    ]
+    return markdown.details(
+        f"Model: {_value(counts[1], 'count')} parameters",
+        markdown.table(["Model", "Before", "After", "Difference"], rows, "lrrr"),
+        "How long the training took is not among the results, which are the same bytes on every "
+        "run and machine; the log of `dvc repro` shows it.",
+    )
+
+
+def _method(of: Comparison) -> str:
+    test = of.test
+    lines = [
+        (
+            "Better and worse mean p below 0.05 in the test of the accuracy on the test split. It "
+            "knows how much chance there is in the choice of the test images; it does not know "
+            "how much another training seed would have moved the result."
+        ),
+    ]
+    if not isinstance(test, Unknown) and (test.p_value < 0.05) != (test.low > 0 or test.high < 0):
+        lines.append(
+            "Interval and test are different methods and disagree here, at the edge; the verdict "
+            "goes by the test."
+        )
+    return markdown.details("How to read this", *lines)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2f} points"
+
+
+def _signed(share: float) -> str:
+    return _minus(f"{100 * share:+.2f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "below 0.001"

@@ -1,0 +1,131 @@
+"""Whether a difference of two shares is real: exact tests, intervals, a correction for many tests.
+
+scipy has the two tests and not the rest; `import keras` loads 76 of its modules wherever it is
+installed, so the tests are written here, in whole numbers and therefore exact. All of this is
+checked against published values in tests/test_statistics.py.
+"""
+
+import math
+from collections.abc import Sequence
+
+from stages.lib.metrics import wilson_interval
+
+LEVEL = 0.05  # below it a difference counts as real; the intervals hold the other 95 %
+
+
+def mcnemar_exact(fixed: int, broken: int) -> float:
+    """The two-sided p-value of McNemar's exact test.
+
+    Under the hypothesis that both models are equally good, each image that only one of them
+    classifies right is a fair toss of a coin.
+
+    Source: McNemar, Q. (1947). Note on the sampling error of the difference between correlated
+    proportions or percentages. Psychometrika, 12(2), 153-157; exact form as in Fagerland, M. W.,
+    Lydersen, S. and Laake, P. (2013). BMC Medical Research Methodology, 13:91, equation 3.
+
+    Args:
+        fixed: Images that only the second model has right.
+        broken: Images that only the first model has right.
+
+    Returns:
+        The probability of a split at least as uneven, 0 to 1; 1 when no image differs.
+    """
+    tosses = fixed + broken
+    ways = term = 1
+    for heads in range(min(fixed, broken)):
+        term = term * (tosses - heads) // (heads + 1)
+        ways += term
+    return min(1.0, ways / (1 << tosses) * 2)
+
+
+def paired_interval(both: int, fixed: int, broken: int, neither: int) -> tuple[float, float]:
+    """The 95 % interval of the difference of two shares of the same images, second minus first.
+
+    Source: Newcombe, R. G. (1998). Improved confidence intervals for the difference between
+    binomial proportions based on paired data. Statistics in Medicine, 17(22), 2635-2650, method 10.
+
+    Args:
+        both: Images that both models have right.
+        fixed: Images that only the second has right.
+        broken: Images that only the first has right.
+        neither: Images that both have wrong; the four sum to at least 1.
+
+    Returns:
+        Lower and upper limit, -1 to 1.
+    """
+    images = both + fixed + broken + neither
+    first, second = both + broken, both + fixed
+    product = first * (images - first) * second * (images - second)
+    excess = both * neither - fixed * broken
+    corrected = max(excess - images / 2, 0) if excess > 0 else excess
+    phi = corrected / math.sqrt(product) if product else 0.0
+    return _square_and_add(second, images, first, images, phi)
+
+
+def independent_interval(
+    right_before: int, images_before: int, right_after: int, images_after: int
+) -> tuple[float, float]:
+    """The 95 % interval of the difference of two independent shares, second minus first.
+
+    Source: Newcombe, R. G. (1998). Interval estimation for the difference between independent
+    proportions: comparison of eleven methods. Statistics in Medicine, 17(8), 873-890, method 10.
+
+    Returns:
+        Lower and upper limit, -1 to 1.
+    """
+    return _square_and_add(right_after, images_after, right_before, images_before, 0.0)
+
+
+def _square_and_add(
+    right: int, images: int, other_right: int, other_images: int, phi: float
+) -> tuple[float, float]:
+    """Limits of the first share minus the second, out of the Wilson interval of each."""
+    share, other = right / images, other_right / other_images
+    low, high = wilson_interval(right, images)
+    other_low, other_high = wilson_interval(other_right, other_images)
+    below = _distance(share - low, other_high - other, phi)
+    above = _distance(high - share, other - other_low, phi)
+    return share - other - below, share - other + above
+
+
+def _distance(a: float, b: float, phi: float) -> float:
+    return math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
+
+
+def fisher_exact(
+    right_before: int, images_before: int, right_after: int, images_after: int
+) -> float:
+    """The two-sided p-value of Fisher's exact test for two independent shares.
+
+    Source: Fisher, R. A. (1935). The logic of inductive inference. Journal of the Royal
+    Statistical Society, 98(1), 39-82; two-sided as R does it: all tables that are no more probable.
+
+    Returns:
+        The probability of totals at least as unlikely when both models are equally good, 0 to 1.
+    """
+    right, images = right_before + right_after, images_before + images_after
+    lowest = max(0, right - images_after)
+    ways = [math.comb(images_before, lowest) * math.comb(images_after, right - lowest)]
+    for x in range(lowest, min(right, images_before)):
+        rest = right - x
+        step = (images_before - x) * rest
+        ways.append(ways[-1] * step // ((x + 1) * (images_after - rest + 1)))
+    found = ways[right_before - lowest]
+    return sum(way for way in ways if way <= found) / math.comb(images, right)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several tests, corrected so that they may be read together.
+
+    With K classes without any difference, one of K tests at 5 % would often come out by chance.
+
+    Source: Holm, S. (1979). A simple sequentially rejective multiple test procedure.
+    Scandinavian Journal of Statistics, 6(2), 65-70.
+    """
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, at in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        corrected[at] = highest
+    return corrected
