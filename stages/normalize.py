@@ -37,7 +37,7 @@ class Entry:
     files: dict[str, catalogue.File]
     pixel_max: catalogue.PixelMax
     class_names: list[str]
-    class_names_zh: list[str] | None
+    class_names_zh: list[str]
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def main(settings: Settings) -> None:
                 images=scale(x[chosen], entry.pixel_max),
                 labels=y[chosen].astype(np.int64),
                 class_names=entry.class_names,
-                class_names_zh=entry.class_names_zh or [],
+                class_names_zh=entry.class_names_zh,
                 pixel_max=entry.pixel_max,
             )
             path = temporary / f"{name}.npz"

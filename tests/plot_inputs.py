@@ -96,7 +96,7 @@ CALIBRATION = """lower,upper,images,confidence,accuracy
 """
 
 
-def write(folder: Path, names_zh: Sequence[str] = NAMES_ZH, **plot: object) -> None:
+def write(folder: Path, *, names_zh: Sequence[str] = NAMES_ZH, **plot: object) -> None:
     """Writes the configuration and all inputs into a folder; ``plot`` changes its section."""
     _write_configuration(folder, plot)
     for name, count in (("train", 8), ("test", 6)):
@@ -166,3 +166,11 @@ def gradient(count: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """``count`` images of the given shape, from black to white."""
     size = count * int(np.prod(shape))
     return np.linspace(0, 1, size, dtype=np.float32).reshape(count, *shape)
+
+
+def made_page(folder: Path, **plot: Any) -> Path:
+    """The page that the stage makes of these inputs."""
+    write(folder, **plot)
+    done = run_plot(folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "reports/index.html"

@@ -30,11 +30,11 @@ def test_the_named_fields_of_the_active_entry_are_given(project: Project) -> Non
     assert project.tiny["urls"] == []
 
 
-def test_chinese_names_may_be_left_out(project: Project) -> None:
-    del project.tiny["class_names_zh"]
+def test_there_may_be_no_chinese_names(project: Project) -> None:
+    project.tiny["class_names_zh"] = []
     project.save()
     name, entry = catalogue.active(catalogue.Entry)
-    assert (name, entry.class_names_zh) == ("tiny", None)
+    assert (name, entry.class_names_zh) == ("tiny", [])
 
 
 @pytest.mark.parametrize("name", ["mnst", "MNIST", "mnist ", "mni st"])
@@ -76,6 +76,7 @@ def change(entry: dict[str, Any], key: str, value: object) -> None:
     [
         ("title", None, "tiny.title: this key is missing"),
         ("licence", None, "tiny.licence: this key is missing"),
+        ("class_names_zh", None, "tiny.class_names_zh: this key is missing"),
         ("pixelmax", 255, "tiny.pixelmax: unknown key; .*\nDid you mean 'pixel_max'?"),
         ("files", {}, "files: expected train_images, .*, found no train_images and no "),
         ("files", 5, "tiny.files: expected a section of keys and values, found 5"),

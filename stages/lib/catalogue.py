@@ -38,7 +38,7 @@ class Entry:
     files: dict[str, File]
     pixel_max: PixelMax
     class_names: list[str]
-    class_names_zh: list[str] | None
+    class_names_zh: list[str]  # or none; the key is there always, as DVC asks for it
 
 
 def active(schema: type[T]) -> tuple[str, T]:
@@ -81,7 +81,7 @@ def _check(entry: Entry, where: str) -> None:
         if not re.match(r"https?://[^/]", url):
             raise _unexpected(f"{where}.urls", "addresses with http:// or https://", repr(url))
     _check_names(entry.class_names, f"{where}.class_names")
-    if entry.class_names_zh is not None:
+    if entry.class_names_zh:
         _check_names(entry.class_names_zh, f"{where}.class_names_zh")
         if len(entry.class_names_zh) != len(entry.class_names):
             raise _unexpected(

@@ -31,7 +31,7 @@ def raw_image(
 
 def samples(names: Sequence[str]) -> str:
     """The training images shown: their classes in order."""
-    return f"{len(names)} training images, row by row: {_listed(names)}."
+    return f"{counted(len(names), 'training image')}, row by row: {_listed(names)}."
 
 
 def curves(history: Mapping[str, Floats]) -> str:

@@ -151,6 +151,9 @@ def _rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     for name in required:
         if name not in rows[0]:
             raise unexpected(path, f"a column {name}", ", ".join(map(str, rows[0])))
+    for at, row in enumerate(rows, 1):
+        if None in row.values() or None in row:  # what csv says to too few and to too many
+            raise unexpected(path, f"{len(rows[0])} cells in row {at}", "another number")
     return rows
 
 
@@ -186,7 +189,7 @@ def read_predictions(path: Path, labels: Integers, num_classes: int) -> Predicti
     except FileNotFoundError:
         raise files.missing(path) from None
     except ValueError as error:
-        raise unexpected(path, "numbers only", str(error)) from None
+        raise unexpected(path, "numbers in every cell", str(error)) from None
     if len(table) != len(labels):
         raise unexpected(path, f"{len(labels)} rows, one a test image", f"{len(table)} rows")
     actual, predicted = table[:, 1].astype(np.int64), table[:, 2].astype(np.int64)
