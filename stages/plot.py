@@ -106,13 +106,14 @@ def read_dataset(settings: Settings, train: archive.Split) -> report.Dataset:
             f"class names; found zh.\nSet it to en, or add class_names_zh to {settings.dataset} in "
             f"{config.DATASETS}."
         )
+    local_names = train.class_names_zh if language == "zh" else train.class_names
     return report.Dataset(
         name=settings.dataset,
         title=settings.entry.title,
         licence=settings.entry.licence,
         citation=settings.entry.citation,
         names=canvas.drawable(train.class_names),
-        local_names=train.class_names_zh if language == "zh" else train.class_names,
+        local_names=[" ".join(name.split()) for name in local_names],
         language=language,
         labels=train.labels.tolist(),
         image=train.images[0] * np.float32(train.pixel_max),

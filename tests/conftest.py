@@ -317,5 +317,5 @@ def tensorflow() -> None:
     from stages.lib import runtime
 
     with runtime.starting():
-        import tensorflow as _
+        import tensorflow as _  # noqa: F401 starting it is the purpose
     runtime.configure(threads=1)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +28,13 @@ class Text:
 def texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Text]]:
     """Yields a list that fills with the texts that are drawn."""
     found: dict[int, tuple[object, Text]] = {}
-    draw = RendererAgg.draw_text
+    draw: Any = RendererAgg.draw_text
 
-    def spy(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):  # type: ignore[no-untyped-def] # noqa: ANN
+    def spy(renderer: RendererAgg, *arguments: Any, mtext: Any = None, **others: Any) -> None:
         if mtext is not None:
-            box = mtext.get_window_extent(self)
+            box = mtext.get_window_extent(renderer)
             found[id(mtext)] = (mtext, Text(mtext.get_text(), box.x0, box.y0, box.x1, box.y1))
-        return draw(self, gc, x, y, s, prop, angle, ismath, mtext)
+        draw(renderer, *arguments, **others | {"mtext": mtext})
 
     drawn: list[Text] = []
     with monkeypatch.context() as patch:

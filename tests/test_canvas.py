@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -31,7 +32,12 @@ def sample() -> bytes:
 
 def test_a_users_matplotlibrc_changes_nothing() -> None:
     expected = sample()
-    odd = {"font.size": 30, "font.family": ["serif"], "axes.grid": True, "figure.facecolor": "red"}
+    odd: dict[Any, Any] = {
+        "font.size": 30,
+        "font.family": ["serif"],
+        "axes.grid": True,
+        "figure.facecolor": "red",
+    }
     with mpl.rc_context(odd):
         assert sample() == expected
         assert mpl.rcParams["font.size"] == 30

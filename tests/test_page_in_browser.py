@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,15 @@ FLAGS = (
     "--remote-debugging-pipe"
 )
 
+# Chromium reads commands from descriptor 3 and writes answers to 4.
+LAUNCH = """
+import fcntl, os, sys
+reading, writing = (fcntl.fcntl(int(at), fcntl.F_DUPFD, 10) for at in sys.argv[1:3])
+os.dup2(reading, 3)
+os.dup2(writing, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
 pytestmark = [
     pytest.mark.skipif(
         sys.platform == "win32", reason="Chromium's pipe is opened by POSIX file descriptors here"
@@ -40,11 +50,9 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM, "CI has to have Chromium: apt-get install chromium"
         (read_3, self._out), (self._in, write_4) = os.pipe(), os.pipe()
-        # Chromium reads commands from descriptor 3 and writes answers to 4.
-        shell = f'exec "$0" "$@" 3<&{read_3} 4>&{write_4}'
-        command = ["sh", "-c", shell, CHROMIUM, *FLAGS.split(), f"--user-data-dir={profile}"]
+        launch = [sys.executable, "-c", LAUNCH, str(read_3), str(write_4)]
         self.process = subprocess.Popen(
-            command,
+            [*launch, CHROMIUM, *FLAGS.split(), f"--user-data-dir={profile}"],
             pass_fds=(read_3, write_4),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -73,6 +81,7 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            assert select.select([self._in], [], [], 60)[0], "Chromium says nothing for a minute"
             part = os.read(self._in, 1 << 20)
             assert part, "Chromium has ended"
             self._rest += part

@@ -155,7 +155,7 @@ def test_images_in_colour(folder: Path, run_stage: Callable[[str], Any]) -> None
 @pytest.mark.parametrize("key", ["samples", "predictions", "mistakes"])
 @pytest.mark.parametrize("value", [0, 101, "5", 2.5])
 def test_numbers_out_of_range(
-    folder: Path, run_stage: Callable[[str], Any], key: str, value: object
+    folder: Path, run_stage: Callable[[str], Any], key: str, value: Any
 ) -> None:
     plot_inputs.write(folder, **{key: value})
     message = run_stage("plot").message

@@ -34,7 +34,7 @@ def table(text: str, caption: str) -> list[list[str]]:
     """The rows of a table, its header first."""
     (found,) = re.findall(rf"<caption>{caption}</caption>(.*?)</table>", text, re.DOTALL)
     rows = re.findall("<tr>(.*?)</tr>", found, re.DOTALL)
-    cells = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    cells = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
     return [[words(cell) for cell in row] for row in cells]
 
 

@@ -43,8 +43,8 @@ HEADER = "index,actual,predicted,probability_0,probability_1,probability_2\n"
         ("", ["columns index, actual", "found 1 columns"]),
         (HEADER.replace("predicted", "guess"), ["columns index, actual, predicted", "guess"]),
         (HEADER.replace(",probability_2", ""), ["for 3 classes", "found 5 columns"]),
-        (HEADER + "0,0,0,0.9,0.1\n", ["numbers in every cell"]),
-        (HEADER + "0,0,0,0.9,x,0.1\n", ["numbers in every cell"]),
+        (HEADER + "0,0,0,0.9,0.1\n" * 6, ["6 cells in every row", "found 5"]),
+        (HEADER + "0,0,0,0.9,x,0.1\n" * 6, ["numbers in every cell"]),
         (HEADER + "0,1,0,0.9,0.1,0.0\n" * 6, ["0 for image 0", "found 1"]),
         (
             plot_inputs.predictions_csv(PROBABILITIES).replace("3,0,1,", "3,0,3,"),
@@ -52,7 +52,6 @@ HEADER = "index,actual,predicted,probability_0,probability_1,probability_2\n"
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:loadtxt:UserWarning")
 def test_predictions_of_another_test_set_are_an_error(
     tmp_path: Path, content: str, said: list[str]
 ) -> None:

@@ -300,6 +300,10 @@ class TestGithubReport:
         assert runner.github({}, WORSE="1") == 1
         assert [call.split()[0] for call in runner.calls[-2:]] == ["cml", "python"]
 
+    def test_an_unknown_outcome_is_a_warning(self, runner: Runner) -> None:
+        assert runner.github({}, WORSE="3") == 0
+        assert "::warning::Whether the accuracy fell is not known" in runner.printed
+
     def test_images_that_cannot_be_posted_leave_the_tables(self, runner: Runner) -> None:
         assert runner.github({}, IMAGES_FAIL="yes") == 0
         assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n"
@@ -364,7 +368,7 @@ class TestGitlabReport:
             f"python -m tools.compare {base}",
         ]
         assert runner.calls[-2:] == [
-            f"{COMMENT} --publish-native",
+            COMMENT.replace("reports/comparison", "report") + " --publish-native",
             f"python -m tools.compare {base} --no-images --fail-if-worse",
         ]
 
@@ -392,16 +396,18 @@ def test_the_report_job_on_this_project(tmp_path: Path) -> None:
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, clone / name)
     _git("init", "--quiet", "--initial-branch=main", cwd=clone)
-    _commit(clone, "Base")
-    _git("update-ref", "refs/remotes/origin/main", "HEAD", cwd=clone)
+    runner = Runner(tmp_path, clone, {name: STUBS[name] for name in ("cml", "npm")})
+    runner.environment["DATASET_CACHE"] = str(tmp_path / "datasets")
+    assert runner.bash("dvc repro", {}) == 0, runner.printed
+    base = _commit(clone, "Base")
+    _git("update-ref", "refs/remotes/origin/main", base, cwd=clone)
     params = (clone / "params.yaml").read_text("utf-8")
     changed = re.sub(r"(\n  epochs: )\d+", r"\g<1>1", params)
     assert changed != params
     (clone / "params.yaml").write_text(changed, "utf-8")
     _commit(clone, "Train for one epoch")
 
-    runner = Runner(tmp_path, clone, {name: STUBS[name] for name in ("cml", "npm")})
-    only_look = {"PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1"}
+    only_look = {"PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
     assert runner.github({}, **only_look) == 1, runner.printed  # one epoch is worse
     assert [call.split()[0] for call in runner.calls] == ["npm", "cml"]
     comment = Path(f"{runner.log}.comment.md").read_text("utf-8")

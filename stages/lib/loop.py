@@ -1,9 +1,9 @@
-"""Training and evaluation of a Keras model in one TensorFlow graph for many steps.
+"""Training and evaluation of a Keras model with many steps in one graph.
 
-`Model.fit` returns to Python and feeds a tf.data pipeline at every step, which
-costs a small network more than its arithmetic. Here the images stay in memory,
-every step gathers its rows by index inside a `tf.while_loop`, and Python is
-back only at the end of an epoch or to report progress.
+`Model.fit` comes back to Python and through a tf.data pipeline at every step,
+which costs a small network more than its arithmetic. Here the images stay in
+memory, each step gathers its rows by index inside one `tf.while_loop`, and
+Python is back only for the next epoch or to report progress.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from stages.lib import aligned, kernels
+
 if TYPE_CHECKING:
     import keras
     import numpy.typing as npt
@@ -21,94 +23,34 @@ if TYPE_CHECKING:
     Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-Report = Callable[[int, int, "Scores"], None]  # steps done, steps in all, scores so far
-
-TENSOR_ALIGNMENT = 64  # bytes; TensorFlow's kernels abort the process below it
-
 
 class Scores(NamedTuple):
-    """Mean loss (nats for cross-entropy) and accuracy (0..1) over images."""
+    """Mean loss over images (nats for a cross-entropy) and accuracy (0..1)."""
 
     loss: float
     accuracy: float
 
 
-def set_threads(intra_op: int) -> None:
-    """Sets the number of cores one operation may use, before TensorFlow's first.
-
-    Operations run one after another: a second inter-op thread only adds
-    hand-overs to a graph that is a chain.
-    """
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(intra_op)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
-def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
-    """Returns a tensor on the array's own memory where TensorFlow can use that.
-
-    `tf.convert_to_tensor` copies twice. The array must not be written to
-    while the tensor lives.
-
-    Args:
-        array: any shape and dtype; copied once if it is read-only, strided or
-            its memory does not start at a multiple of 64 bytes.
-    """
-    import tensorflow as tf
-
-    usable = array.flags.c_contiguous and array.flags.writeable
-    if not usable or array.ctypes.data % TENSOR_ALIGNMENT:
-        aligned = empty_aligned(array.shape, array.dtype)
-        aligned[...] = array
-        array = aligned
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-
-
-def empty_aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Returns an array like `np.empty`'s that `as_tensor` takes without a copy."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.empty(size + TENSOR_ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % TENSOR_ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def cross_entropy(num_classes: int, label_smoothing: float = 0.0) -> Loss:
-    """Returns the cross-entropy of every image's logits, float32 (N,), in nats.
-
-    Args:
-        num_classes: K.
-        label_smoothing: share of the target spread over all K classes, 0..1.
-    """
-    import keras
-
-    if not label_smoothing:
-        return lambda labels, outputs: keras.losses.sparse_categorical_crossentropy(
-            labels, outputs, from_logits=True
-        )
-    return lambda labels, outputs: keras.losses.categorical_crossentropy(
-        keras.ops.one_hot(labels, num_classes),
-        outputs,
-        from_logits=True,
-        label_smoothing=label_smoothing,
-    )
+Report = Callable[[int, int, Scores], None]  # steps done, steps in all, scores so far
 
 
 class Loop:
-    """Runs epochs of `model`; build it and the model in the strategy's scope.
+    """Trains and evaluates `model`; make both within the strategy's scope, if any.
 
-    All state is in `model.variables` and `optimizer.variables`: saved and
-    restored, training goes on bit for bit. With several replicas each takes
-    its slice of every batch and gradients are summed, as in one process.
+    All state is in `model.variables` and `optimizer.variables`: training goes
+    on bit for bit where these are restored. Of several replicas each takes its
+    slice of every batch, and gradients are summed before the optimizer clips
+    or averages them, so that it sees those of one process.
 
     Args:
         model: built, images (N, H, W) or (N, H, W, C) to outputs (N, K).
-        optimizer: any Keras optimizer; takes one with a fused kernel over.
-        loss: labels (N,) and outputs (N, K) to the loss of each image (N,).
-        batch_size: images per step over all replicas.
-        augment: images of a step and an int32 (2,) seed for `tf.random.stateless_*`
-            to images; the seed is (`seed`, number of the step and replica).
-        seed: of the augmentation.
+        optimizer: any of Keras's; its learning rate is set step by step.
+        loss: labels (N,) and outputs (N, K) to the loss of each image (N,), as
+            the `call` of Keras's losses is.
+        batch_size: images in a step, over all replicas.
+        augment: images of a step and a seed, int32 (2,), for
+            `tf.random.stateless_*` to images of the same shape.
+        seed: first of augment's two; the second numbers steps and replicas.
     """
 
     def __init__(
@@ -128,14 +70,15 @@ class Loop:
         self._replicas: int = self._strategy.num_replicas_in_sync
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
-        if self._replicas == 1:
-            fuse(optimizer)
+        kernels.fuse(model, optimizer)
+        if self._replicas > 1:  # _gradients has summed them by then
+            optimizer._all_reduce_sum_gradients = lambda pairs: pairs
         self._train = tf.function(self._steps, autograph=False)
         self._test = tf.function(self._test_batch, autograph=False, reduce_retracing=True)
 
     @property
     def variables(self) -> list[Any]:
-        """All state: what is restored to these goes on bit for bit."""
+        """All state of the training."""
         return [*self._model.variables, *self._optimizer.variables]
 
     def epoch(
@@ -145,39 +88,48 @@ class Loop:
         permutation: npt.NDArray[np.integer[Any]],
         rates: npt.NDArray[np.float32],
         report: Report | None = None,
-        report_every: int = 0,
+        report_every: int = 100,
     ) -> Scores:
-        """Trains on every image of a permutation once and returns its scores.
+        """Trains once on each image of the permutation and returns the scores on the way.
 
         Args:
-            images: float32 (N, H, W) or (N, H, W, C), see `as_tensor`.
-            labels: int32 (N,).
-            permutation: indices of images, in the order of training; the last
-                step takes the remainder.
-            rates: float32, the learning rate of every step.
-        report: called with steps done, steps in all, scores so far.
-            report_every: steps between two calls of `report`; 0: none.
+            images: float32 (N, H, W) or (N, H, W, C), from `as_tensor`.
+            labels: integers (N,), from `as_tensor`.
+            permutation: indices of images in the order of training; what is
+                left after the last full batch makes a smaller one.
+            rates: float32 (steps,), the learning rate of every step.
+            report: called with steps done, steps in all and the scores so far.
+            report_every: steps between two reports. Bits do not depend on it.
         """
         import tensorflow as tf
 
-        count, size = len(permutation), self._batch_size
+        size, count = self._batch_size, len(permutation)
         full, rest = divmod(count, size)
         indices = permutation.astype(np.int32)
         batches = indices[: full * size].reshape(full, size)
-        every = report_every or max(full, 1)
-        chunks = [(batches[i : i + every], rates[i : i + every]) for i in range(0, full, every)]
+        stride = report_every if report else max(full, 1)
+        chunks = [batches[start : start + stride] for start in range(0, full, stride)]
         if rest:
-            chunks.append((indices[np.newaxis, full * size :], rates[full:]))
-        totals, done = tf.zeros(2, tf.float64), 0  # summed loss, correct images
-        for chunk, chunk_rates in chunks:
-            totals = self._train(
-                images, labels, tf.constant(chunk), tf.constant(chunk_rates), totals
-            )
-            done += len(chunk)
-            if report and report_every:
-                seen = min(done * size, count)
-                report(done, full + bool(rest), Scores(*(totals.numpy() / seen).tolist()))
-        return Scores(*(totals.numpy() / count).tolist())
+            chunks.append(indices[np.newaxis, full * size :])
+        steps, totals = 0, tf.zeros(2, tf.float64)
+        for chunk in chunks:
+            of_chunk = tf.constant(rates[steps : steps + len(chunk)])
+            totals = self._train(images, labels, tf.constant(chunk), of_chunk, totals)
+            steps += len(chunk)
+            if report:
+                scores = _mean(totals, min(steps * size, count))
+                report(steps, full + bool(rest), scores)
+        return _mean(totals, count)
+
+    def evaluate(self, images: tf.Tensor, labels: tf.Tensor, batch_size: int = 1000) -> Scores:
+        """Returns the scores of the model as it is, at inference."""
+        import tensorflow as tf
+
+        totals = tf.zeros(2, tf.float64)
+        for start in range(0, len(labels), batch_size):
+            batch = slice(start, start + batch_size)
+            totals += self._test(images[batch], labels[batch])
+        return _mean(totals, len(labels))
 
     def _steps(
         self,
@@ -187,142 +139,141 @@ class Loop:
         rates: tf.Tensor,
         totals: tf.Tensor,
     ) -> tf.Tensor:
-        """Adds the scores of S steps to the totals (2,); batches int32 (S, B)."""
+        """Trains on batches of indices, (S, B), and adds to the totals, float64 (2,)."""
         import tensorflow as tf
 
-        def body(i: tf.Tensor, totals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            self._optimizer.learning_rate.assign(rates[i])
-            sums = self._strategy.run(self._step, args=(images, labels, batches[i]))
-            return i + 1, totals + self._strategy.reduce("SUM", sums, axis=None)
+        def body(step: tf.Tensor, totals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            self._optimizer.learning_rate.assign(rates[step])
+            sums = self._strategy.run(self._step, args=(images, labels, batches[step]))
+            return step + 1, totals + self._strategy.reduce("SUM", sums, axis=None)
 
-        steps = tf.shape(batches)[0]
-        return tf.while_loop(
-            lambda i, _: i < steps, body, (0, totals), parallel_iterations=1
-        )[1]
+        count = tf.shape(batches)[0]
+        _, totals = tf.while_loop(
+            lambda step, _: step < count, body, (0, totals), parallel_iterations=1
+        )
+        return totals
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """Trains on this replica's slice of a batch; float64 (2,): loss, correct."""
+        """Trains on this replica's share of one batch; returns its sums, float64 (2,)."""
         import tensorflow as tf
 
-        total = batch.shape[0]
-        batch, weights = self._slice(batch)
+        size = batch.shape[0]
+        batch, weights = self._share(batch)
         inputs, labels = tf.gather(images, batch), tf.gather(labels, batch)
         if self._augment:
             inputs = self._augment(inputs, self._step_seed())
-        variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape() as tape:
             outputs = self._model(inputs, training=True)
             losses = self._loss(labels, outputs)
-            if weights is not None:
-                losses *= weights
-            loss = tf.reduce_sum(losses) / total
-            for penalty in self._model.losses:
-                loss += penalty / self._replicas
+            losses = losses if weights is None else losses * weights
+            penalties = sum(self._model.losses) / self._replicas
+            loss = tf.reduce_sum(losses) / size + penalties
             scaled = self._optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, variables)
-        self._optimizer.apply(gradients, self._model.trainable_variables)
-        return tf.stack([tf.cast(loss * total, tf.float64), count_correct(labels, outputs, weights)])
+        self._optimizer.apply(self._gradients(tape, scaled), self._model.trainable_variables)
+        return _sums(loss * size, labels, outputs, weights)
 
-    def _slice(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns this replica's share of a batch and its weights, None for all 1.
+    def _test_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the sums over a batch, float64 (2,)."""
+        import tensorflow as tf
 
-        Shares are equal so that shapes are static; where the batch does not
-        divide, the last ones are filled up with images of weight 0.
+        outputs = self._model(images, training=False)
+        return _sums(tf.reduce_sum(self._loss(labels, outputs)), labels, outputs)
+
+    def _gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
+        """Returns one gradient for each trainable variable, summed over replicas."""
+        import tensorflow as tf
+
+        variables = [variable.value for variable in self._model.trainable_variables]
+        gradients = tape.gradient(loss, variables)
+        if self._replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce("SUM", gradients)
+        return list(gradients)
+
+    def _share(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns this replica's indices and their weights, None where all are 1.
+
+        Shares have one static size; where the batch does not divide, the last
+        ones are filled up with its last image at weight 0.
         """
         import tensorflow as tf
 
         if self._replicas == 1:
             return batch, None
-        size = -(-batch.shape[0] // self._replicas)
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        positions = replica * size + tf.range(size)
-        share = tf.gather(batch, tf.minimum(positions, batch.shape[0] - 1))
-        if batch.shape[0] % self._replicas == 0:
-            return share, None
-        return share, tf.cast(positions < batch.shape[0], tf.float32)
+        size = batch.shape[0]
+        length = -(-size // self._replicas)
+        positions = _replica() * length + tf.range(length)
+        share = tf.gather(batch, tf.minimum(positions, size - 1))
+        weights = tf.cast(positions < size, tf.float32)
+        return share, weights if size % self._replicas else None
 
     def _step_seed(self) -> tf.Tensor:
-        """Returns int32 (2,), different at every step and replica."""
+        """Returns int32 (2,), another one at every step and in every replica."""
         import tensorflow as tf
 
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        step = tf.cast(self._optimizer.variables[0].value, tf.int32)  # iterations
-        return tf.stack([self._seed, step * self._replicas + replica])
-
-    def evaluate(self, images: tf.Tensor, labels: tf.Tensor, batch_size: int = 1000) -> Scores:
-        """Returns the scores of the model as it is at inference."""
-        totals = np.zeros(2)
-        for i in range(0, len(labels), batch_size):
-            totals += self._test(images[i : i + batch_size], labels[i : i + batch_size]).numpy()
-        return Scores(*(totals / len(labels)).tolist())
-
-    def _test_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Returns float64 (2,): summed loss, correct images."""
-        import tensorflow as tf
-
-        outputs = self._model(images, training=False)
-        loss = tf.reduce_sum(self._loss(labels, outputs))
-        return tf.stack([tf.cast(loss, tf.float64), count_correct(labels, outputs, None)])
+        iterations = tf.cast(self._optimizer.variables[0].value, tf.int32)
+        return tf.stack([self._seed, iterations * self._replicas + _replica()])
 
 
-def count_correct(labels: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-    """Returns how many images the largest output classifies right, float64 ()."""
+def _replica() -> Any:
+    """Returns the number of the replica that runs this, 0 to replicas - 1."""
     import tensorflow as tf
 
-    correct = tf.equal(tf.argmax(outputs, -1, labels.dtype), labels)
-    if weights is not None:
-        correct &= weights > 0
-    return tf.cast(tf.math.count_nonzero(correct), tf.float64)
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
 
 
-def fuse(optimizer: keras.optimizers.Optimizer) -> None:
-    """Lets a Keras optimizer update its variables by TensorFlow's fused kernels.
+def _sums(
+    loss: tf.Tensor, labels: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Returns the summed loss and the number of images right, float64 (2,)."""
+    import tensorflow as tf
 
-    Same formulas on the same variables, one pass over memory instead of a
-    dozen. Clipping, weight decay, schedules, averages and constraints stay
-    Keras's. An optimizer without a kernel of the same formula is left alone.
+    right = tf.cast(tf.equal(tf.argmax(outputs, -1, labels.dtype), labels), tf.float32)
+    right = right if weights is None else right * weights
+    return tf.cast(tf.stack([loss, tf.reduce_sum(right)]), tf.float64)
+
+
+def _mean(totals: tf.Tensor, count: int) -> Scores:
+    loss, right = (totals.numpy() / count).tolist()
+    return Scores(loss, right)
+
+
+def cross_entropy(num_classes: int, label_smoothing: float = 0.0) -> Loss:
+    """Returns a function of labels (N,) and logits (N, K): the loss, float32 (N,), in nats.
+
+    Args:
+        num_classes: K.
+        label_smoothing: share of the target that is spread over all classes, 0..1
+            (Szegedy et al., Rethinking the Inception Architecture, 2016).
     """
     import keras
+
+    def sparse(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    def smooth(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        targets = keras.ops.one_hot(labels, num_classes)
+        return keras.losses.categorical_crossentropy(
+            targets, logits, from_logits=True, label_smoothing=label_smoothing
+        )
+
+    return smooth if label_smoothing else sparse
+
+
+def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
+    """Returns a tensor on the array's own memory, or on one copy of it.
+
+    `tf.convert_to_tensor` makes two copies. Do not write to the array after.
+
+    Args:
+        array: any shape and dtype; copied unless writable, contiguous and aligned as
+            `aligned.empty` makes them (on other memory TensorFlow aborts the process).
+    """
     import tensorflow as tf
 
-    ops = tf.raw_ops
-    opt: Any = optimizer
-
-    def adam(gradients: list[Any], variables: list[Any], rate: Any) -> None:
-        step = tf.cast(opt.iterations + 1, tf.float32)
-        powers = {"beta1_power": opt.beta_1**step, "beta2_power": opt.beta_2**step}
-        for gradient, variable in zip(gradients, variables, strict=True):
-            i = opt._get_variable_index(variable)
-            ops.ResourceApplyAdam(
-                var=variable.value.handle,
-                m=opt._momentums[i].value.handle,
-                v=opt._velocities[i].value.handle,
-                lr=rate,
-                beta1=opt.beta_1,
-                beta2=opt.beta_2,
-                epsilon=opt.epsilon,
-                grad=gradient,
-                **powers,
-            )
-
-    def sgd(gradients: list[Any], variables: list[Any], rate: Any) -> None:
-        for gradient, variable in zip(gradients, variables, strict=True):
-            if not opt.momentum:
-                ops.ResourceApplyGradientDescent(
-                    var=variable.value.handle, alpha=rate, delta=gradient
-                )
-                continue
-            ops.ResourceApplyKerasMomentum(
-                var=variable.value.handle,
-                accum=opt.momentums[opt._get_variable_index(variable)].value.handle,
-                lr=rate,
-                grad=gradient,
-                momentum=opt.momentum,
-                use_nesterov=opt.nesterov,
-            )
-
-    kind = type(optimizer)
-    if kind in (keras.optimizers.Adam, keras.optimizers.AdamW) and not opt.amsgrad:
-        opt._backend_update_step = adam
-    elif kind is keras.optimizers.SGD:
-        opt._backend_update_step = sgd
+    flags = array.flags
+    if not (flags.c_contiguous and flags.writeable) or array.ctypes.data % aligned.BYTES:
+        copy = aligned.empty(array.shape, array.dtype)
+        copy[...] = array
+        array = copy
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -67,7 +67,7 @@ def paragraph(text: str) -> Markup:
 def definitions(rows: Sequence[tuple[str, str]], kind: str) -> Markup:
     """Terms with their descriptions; ``kind`` is their style."""
     pairs = (
-        f"<div><dt>{escape(term)}</dt><dd>{escape(description)}</dd></div>\n"
+        f"<div><dt>{escape(term)}</dt>\n<dd>{escape(description)}</dd></div>\n"
         for term, description in rows
     )
     return Markup(f'<dl class="{kind}">\n{"".join(pairs)}</dl>\n')
@@ -110,7 +110,8 @@ def _row(cells: Sequence[Cell]) -> str:
 
 
 def _number_class(cells: Sequence[Cell]) -> str:
-    return ' class="number"' if all(cell.order is not None for cell in cells) else ""
+    numbers = [cell.order is not None for cell in cells]
+    return ' class="number"' if numbers and all(numbers) else ""
 
 
 def figure(png: bytes, alt: str, caption: str) -> Markup:

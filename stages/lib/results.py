@@ -185,13 +185,16 @@ def read_predictions(path: Path, labels: Integers, num_classes: int) -> Predicti
                     f"the columns {', '.join(header[:4])} and so on for {num_classes} classes"
                 )
                 raise unexpected(path, expected, f"{len(found)} columns: {', '.join(found[:6])}")
-            table = np.loadtxt(stream, np.float64, delimiter=",", ndmin=2)
+            rows = stream.readlines()
+        if len(rows) != len(labels):
+            raise unexpected(path, f"{len(labels)} rows, one a test image", f"{len(rows)} rows")
+        table = np.loadtxt(rows, np.float64, delimiter=",", ndmin=2)
     except FileNotFoundError:
         raise files.missing(path) from None
     except ValueError as error:
         raise unexpected(path, "numbers in every cell", str(error)) from None
-    if len(table) != len(labels):
-        raise unexpected(path, f"{len(labels)} rows, one a test image", f"{len(table)} rows")
+    if table.shape[1] != len(header):
+        raise unexpected(path, f"{len(header)} cells in every row", str(table.shape[1]))
     actual, predicted = table[:, 1].astype(np.int64), table[:, 2].astype(np.int64)
     if not np.array_equal(actual, labels):
         row = int(np.flatnonzero(actual != labels)[0])

@@ -78,6 +78,8 @@ class Keys:
         if not found:
             yield read.key, "", True
             return
+        if not has(self._params, found[1]):  # which is found missing where it is read itself
+            return
         active = str(pipeline.lookup(self._params, found[1]))
         modules = sorted({field.owner.module for field in read.fields if field.keyword})
         owners = {module.rpartition("/")[2]: module for module in modules}

@@ -180,10 +180,13 @@ class Flow:
     def _statement(self, node: ast.stmt, frame: Frame) -> None:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                if self.code.names(frame.module).get(node.name) is not node:
+                if self.code.names(frame.module).get(node.name) is node:
+                    frame.names.pop(node.name, None)
+                else:
                     self._inner(node, frame)
             case ast.Import() | ast.ImportFrom():
-                frame.names |= dict(self.code.bindings(node, frame.module))
+                for name, value in self.code.bindings(node, frame.module):
+                    frame.names[name] = self._imported(value)
             case ast.Return():
                 frame.results.append(self.evaluate(node.value, frame) if node.value else None)
             case ast.Assign():
@@ -350,13 +353,13 @@ class Flow:
         if isinstance(node, sources.Function | ast.ClassDef):
             return Definition(module, name)
         if isinstance(node, ast.Import | ast.ImportFrom):
-            value = dict(self.code.bindings(node, module))[name]
-            return (
-                self._global(value.module, value.name) if isinstance(value, Definition) else value
-            )
+            return self._imported(dict(self.code.bindings(node, module))[name])
         if isinstance(node, ast.expr):
             return self.evaluate(node, Frame(module))
         return Library(f"builtins.{name}") if hasattr(builtins, name) else None
+
+    def _imported(self, value: Value) -> Value:
+        return self._global(value.module, value.name) if isinstance(value, Definition) else value
 
     def _joined(self, node: ast.BinOp, frame: Frame) -> Value:
         left, right = self.evaluate(node.left, frame), self.evaluate(node.right, frame)

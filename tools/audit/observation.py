@@ -147,7 +147,7 @@ def _libraries(stage: Stage, record: Record) -> Iterator[tuple[str, str]]:
 def _files(stage: Stage, record: Record) -> Iterator[tuple[str, str]]:
     outs = [out.path for out in stage.outs]
     for path in sorted(record.read - record.written):
-        if not _within(path, [*stage.deps, *outs]) and not _holds(path, [*stage.deps, *outs]):
+        if not _within(path, [*stage.deps, *outs]):
             yield f"opened {path}, undeclared", f"add `- {path}` to its deps"
     for path in sorted(record.written):
         folder = any(other.startswith(f"{path}/") for other in record.written)

@@ -92,7 +92,7 @@ def _without_item(text: str, entries: yaml.SequenceNode, item: yaml.Node) -> str
 
 
 def _stage(text: str, name: str) -> yaml.Node:
-    stages = _value(yaml.compose(text, Loader=yaml.SafeLoader), "stages")
+    stages = _value(yaml.compose(text, Loader=pipeline.Loader), "stages")
     found = _value(stages, name)
     if found is None:
         raise KeyError(name)

@@ -34,14 +34,8 @@ def inspect(code: sources.Sources, stages: Mapping[str, Stage]) -> dict[str, Nee
 def compare(
     code: sources.Sources, stages: Mapping[str, Stage], found: Mapping[str, Needs]
 ) -> list[Finding]:
-    """Every rule of the table applied to every stage, and the files that stages share."""
-    findings = [*_not_understood(code, stages)]
-    for name, stage in stages.items():
-        if name in found:
-            others = [other for other in stages.values() if other is not stage]
-            made = {out.path for other in others for out in other.outs}
-            for rule in RULES:
-                findings += rule(stage, found[name], made)
+    """What is wrong with the stages, and with the files that they share."""
+    findings = [*_not_understood(code, stages), *declarations(stages, found)]
     unseen = [stage for name, stage in stages.items() if name not in found]
     reads = [read for need in found.values() for read in need.reads]
     reads += [Read(*param, pipeline.FILE) for stage in unseen for param in stage.params]
@@ -51,6 +45,16 @@ def compare(
         code.root, {str(key): str(value) for key, value in versions.items()}
     )
     return list(dict.fromkeys(findings))
+
+
+def declarations(stages: Mapping[str, Stage], found: Mapping[str, Needs]) -> Iterator[Finding]:
+    """Every rule of the table applied to every stage."""
+    for name, need in found.items():
+        stage = stages[name]
+        others = [other for other in stages.values() if other is not stage]
+        made = {out.path for other in others for out in other.outs}
+        for rule in RULES:
+            yield from rule(stage, need, made)
 
 
 def _not_understood(code: sources.Sources, stages: Mapping[str, Stage]) -> Iterator[Finding]:

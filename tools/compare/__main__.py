@@ -6,6 +6,7 @@ noise, and 3 when it is not known whether it did.
 """
 
 import argparse
+import io
 import json
 import sys
 import tempfile
@@ -27,6 +28,9 @@ WORSE, NOT_KNOWN = 1, 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the report; gives the exit status."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # Windows, whose consoles lack some letters
     try:
         return _run(options.revision, options.images, options.json, options.fail_if_worse)
     except UserError as error:
@@ -70,7 +74,7 @@ def _run(revision: str | None, images: bool, as_json: bool, gate: bool) -> int:
     status = _status(found) if gate else 0
     _tell(found, note, as_json)
     if as_json:
-        print(json.dumps(record.record(found, base, tree, status), indent=2, ensure_ascii=False))
+        print(json.dumps(record.record(found, base, tree, status), indent=2))
     return status
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib.descriptions import percent
 from stages.lib.metrics import confusion_matrix
 from tools.compare import markdown, pipeline, sides
 from tools.compare.comparison import ABSENT, ClassTest, Comparison, Test
@@ -36,7 +37,7 @@ _TEST_MEASURES = {
     "images": Measure("Test images", "count"),
 }
 _TRAINING_MEASURES = {
-    "epoch": Measure("Epochs", "count"),
+    "epochs": Measure("Epochs", "count"),
     "loss": Measure("Training loss"),
     "accuracy": Measure("Training accuracy", "share"),
     "val_loss": Measure("Validation loss"),
@@ -45,6 +46,7 @@ _TRAINING_MEASURES = {
 }
 _LIMITS = ("accuracy_low", "accuracy_high")  # shown beside the accuracy
 _MODEL_KEYS = ("parameters",)  # shown as the size of the model
+_MARKS = {"better": "🟢", "worse": "🔴", "no difference": "⚪", "unknown": "🟡"}
 _STATES = {
     "unchanged": "nothing to do",
     "ran": "ran, or came from DVC's run cache",
@@ -58,17 +60,15 @@ _STATES = {
 def headline(of: Comparison) -> str:
     """The verdict in one sentence."""
     if of.verdict == "unknown" or isinstance(of.test, Unknown):
-        return f"🟡 Better or worse is not known: {of.reason}"
+        return f"Better or worse is not known: {of.reason}"
     before, after = of.test.shares
-    numbers = f"{before:.2%} → {after:.2%}"
+    numbers = f"{percent(before)} → {percent(after)}"
     if of.verdict == "no difference":
         if of.same_predictions:
-            return (
-                f"⚪ No difference: all {of.test.images[1]:,} test images are predicted as before"
-            )
-        return f"⚪ No difference beyond noise: test accuracy {numbers}"
-    word, mark = ("rose", "🟢 Better") if of.verdict == "better" else ("fell", "🔴 Worse")
-    return f"{mark}: test accuracy {word} by {_points(abs(of.test.difference))}, {numbers}"
+            return f"No difference: all {of.test.images[1]:,} test images are predicted as before"
+        return f"No difference beyond noise: test accuracy {numbers}"
+    word = "rose" if of.verdict == "better" else "fell"
+    return f"{of.verdict.capitalize()}: test accuracy {word} by {_points(abs(of.test.difference))}, {numbers}"
 
 
 def evidence(of: Comparison) -> str:
@@ -119,7 +119,7 @@ def write(
     """
     drawn = set(pictures)
     blocks = [
-        f"## {markdown.escape(headline(of))}",
+        f"## {_MARKS[of.verdict]} {markdown.escape(headline(of))}",
         evidence(of),
         *(f"⚠️ **{markdown.escape(warning)}**" for warning in of.warnings),
         _compared(base, tree),
@@ -195,14 +195,14 @@ def _why(side: object) -> str:
 def _value(value: float | None, kind: str) -> str:
     if value is None:
         return "not known"
-    return {"share": f"{value:.2%}", "count": f"{value:,.0f}"}.get(kind, f"{value:.4f}")
+    return {"share": percent(value), "count": f"{value:,.0f}"}.get(kind, f"{value:.4f}")
 
 
 def _limits(side: dict[str, float] | Unknown) -> str:
     if isinstance(side, Unknown) or not all(name in side for name in _LIMITS):
         return ""
     low, high = (side[name] for name in _LIMITS)
-    return f"<br><sub>{low:.2%} to {high:.2%}</sub>"
+    return f"<br><sub>{percent(low)} to {percent(high)}</sub>"
 
 
 def _delta(before: float | None, after: float | None, kind: str, comparable: bool) -> str:
@@ -211,9 +211,11 @@ def _delta(before: float | None, after: float | None, kind: str, comparable: boo
     if not comparable and kind != "count":
         return "other images"
     change = after - before
+    if not change:
+        return "0"
     if kind == "share":
         return f"{_signed(change)} points"
-    return _minus(f"{change:+,.0f}" if kind == "count" else f"{change:+.4f}") if change else "0"
+    return _minus(f"{change:+,.0f}" if kind == "count" else f"{change:+.4f}")
 
 
 def _changes(of: Comparison) -> list[str]:
@@ -250,6 +252,8 @@ def _rest(count: int, what: str) -> str:
 
 
 def _classes(of: Comparison) -> str:
+    if of.same_predictions:
+        return ""
     if isinstance(of.classes, Unknown):
         return "" if isinstance(of.test, Unknown) else f"By class: not known, {_why(of.classes)}."
     ranked = sorted(of.classes, key=lambda found: found.corrected)
@@ -291,16 +295,17 @@ def _named(of: Comparison, found: Sequence[ClassTest]) -> str:
 
 def _class_row(of: Comparison, found: ClassTest) -> list[str]:
     test = found.test
-    mark = {"better": "🟢 better", "worse": "🔴 worse"}.get(found.verdict, "no difference")
     return [
         markdown.escape(name(of, found.label)),
         f"{test.images[1]:,}",
-        *(f"{share:.2%}" for share in test.shares),
+        *(percent(share) for share in test.shares),
         str(len(test.fixed or ())),
         str(len(test.broken or ())),
         _p(test.p_value),
         _p(found.corrected),
-        mark,
+        "no difference"
+        if found.verdict == "no difference"
+        else f"{_MARKS[found.verdict]} {found.verdict}",
     ]
 
 
@@ -437,7 +442,7 @@ def _model(of: Comparison) -> str:
         f"Model: {_value(counts[1], 'count')} parameters",
         markdown.table(["Model", "Before", "After", "Difference"], rows, "lrrr"),
         "How long the training took is not among the results, which are the same bytes on every "
-        "run and machine; the log of `dvc repro` shows it.",
+        "run; the log of `dvc repro` shows it.",
     )
 
 

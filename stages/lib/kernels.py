@@ -1,0 +1,116 @@
+"""TensorFlow's fused kernels for Keras objects: same formulas and variables, one pass over memory.
+
+Keras 3 writes optimizers and batch normalization as a dozen small operations
+each. `fuse` replaces, on the objects themselves, the method that holds the
+formula; clipping, weight decay, schedules, averages, constraints, checkpoints
+and saved files stay Keras's. What has no kernel of the same formula is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    Update = Callable[[tf.Tensor, Any, tf.Tensor], None]
+
+
+def fuse(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes training of `model` use fused kernels where there are any."""
+    import keras
+
+    updates = {
+        keras.optimizers.Adam: _adam,
+        keras.optimizers.AdamW: _adam,
+        keras.optimizers.SGD: _sgd,
+    }
+    kind = type(optimizer)  # not isinstance: a subclass may have another formula
+    if kind in updates and not getattr(optimizer, "amsgrad", False):
+        optimizer.update_step = updates[kind](optimizer)
+    for layer in model._flatten_layers():
+        if type(layer) is keras.layers.BatchNormalization and _is_plain(layer):
+            layer.call = _batch_norm(layer)
+
+
+def _adam(optimizer: Any) -> Update:
+    """Returns Adam's update, Kingma and Ba (2015), end of section 2."""
+    import tensorflow as tf
+
+    def update(gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+        index = optimizer._get_variable_index(variable)
+        step = tf.cast(optimizer.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=optimizer._momentums[index].value.handle,
+            v=optimizer._velocities[index].value.handle,
+            beta1_power=tf.pow(tf.cast(optimizer.beta_1, variable.dtype), step),
+            beta2_power=tf.pow(tf.cast(optimizer.beta_2, variable.dtype), step),
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=optimizer.beta_1,
+            beta2=optimizer.beta_2,
+            epsilon=optimizer.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
+
+    return update
+
+
+def _sgd(optimizer: Any) -> Update:
+    """Returns gradient descent's update with or without (Nesterov) momentum."""
+    import tensorflow as tf
+
+    def update(gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+        rate = tf.cast(learning_rate, variable.dtype)
+        gradient = tf.cast(gradient, variable.dtype)
+        if not optimizer.momentum:
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=variable.handle, alpha=rate, delta=gradient
+            )
+            return
+        index = optimizer._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=optimizer.momentums[index].value.handle,
+            lr=rate,
+            grad=gradient,
+            momentum=optimizer.momentum,
+            use_nesterov=optimizer.nesterov,
+        )
+
+    return update
+
+
+def _is_plain(layer: Any) -> bool:
+    """Tells whether batch normalization is over images' last axis and nothing special."""
+    special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
+    return not special and len(layer.input.shape) == 4 and layer.axis in (-1, 3)
+
+
+def _batch_norm(layer: Any) -> Callable[..., tf.Tensor]:
+    """Returns the layer's `call` with a fused kernel in training."""
+    import tensorflow as tf
+
+    plain = layer.call
+
+    def call(inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
+        if not (training and layer.trainable) or mask is not None or inputs.dtype != tf.float32:
+            return plain(inputs, training=training, mask=mask)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=layer.gamma.value,
+            offset=layer.beta.value,
+            mean=[],
+            variance=[],
+            epsilon=layer.epsilon,
+            is_training=True,
+        )
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        variance *= (count - 1) / count  # the kernel divides by count - 1, Keras by count
+        for moving, batch in (layer.moving_mean, mean), (layer.moving_variance, variance):
+            moving.assign(moving * layer.momentum + batch * (1 - layer.momentum))
+        return outputs
+
+    return call
