@@ -68,7 +68,9 @@ def run(recipe: str, seed: int, folder: Path) -> Row:
     command = [sys.executable, "-m", "dvc", "repro", "-q"]
     for stage in ("normalize", "train", "evaluate"):
         started = time.perf_counter()
-        subprocess.run([*command, stage], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*command, stage], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+        )
         if stage == "train":
             seconds = time.perf_counter() - started
     tested = json.loads((folder / "reports/evaluate/metrics.json").read_text(encoding="utf-8"))

@@ -55,7 +55,11 @@ def load_model(path: Path) -> keras.Model:
 def logits_model(model: keras.Model) -> keras.Model:
     """The model up to its logits: without the softmax, if that is its last layer."""
     last = model.layers[-1]
-    return keras.Model(model.inputs[0], last.input) if isinstance(last, keras.layers.Softmax) else model
+    return (
+        keras.Model(model.inputs[0], last.input)
+        if isinstance(last, keras.layers.Softmax)
+        else model
+    )
 
 
 def predict(
@@ -111,7 +115,12 @@ def per_class_rows(found: metrics.PerClass, class_names: Sequence[str]) -> list[
 def calibration_rows(found: metrics.Calibration) -> list[list[object]]:
     """One row a bin: its edges, number of images, mean confidence and accuracy."""
     return [
-        [f"{low:.6f}", f"{high:.6f}", images, *(f"{x:.6f}" if images else "" for x in (sure, right))]
+        [
+            f"{low:.6f}",
+            f"{high:.6f}",
+            images,
+            *(f"{x:.6f}" if images else "" for x in (sure, right)),
+        ]
         for low, high, images, sure, right in zip(
             found.edges[:-1],
             found.edges[1:],

@@ -36,8 +36,7 @@ class Entry:
     format: Literal["idx", "npz"]
     files: dict[str, catalogue.File]
     pixel_max: catalogue.PixelMax
-    class_names: list[str]
-    class_names_zh: list[str]
+    class_names: catalogue.ClassNames
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def check(raw: Raw, split: str, entry: Entry) -> None:
         UserError: Shapes, counts, labels or pixel values are not as stated.
     """
     images, labels = raw
-    last = len(entry.class_names) - 1
+    last = len(catalogue.names(entry.class_names, "en")) - 1
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise _unexpected(split, "images of N x H x W or N x H x W x C", f"shape {images.shape}")
     if labels.shape != images.shape[:1]:
@@ -196,8 +195,8 @@ def main(settings: Settings) -> None:
             split = archive.Split(
                 images=scale(x[chosen], entry.pixel_max),
                 labels=y[chosen].astype(np.int64),
-                class_names=entry.class_names,
-                class_names_zh=entry.class_names_zh,
+                class_names=catalogue.names(entry.class_names, "en"),
+                class_names_zh=catalogue.names(entry.class_names, "zh"),
                 pixel_max=entry.pixel_max,
             )
             path = temporary / f"{name}.npz"

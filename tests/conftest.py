@@ -222,8 +222,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         "urls": [],
         "files": {},
         "pixel_max": 255,
-        "class_names": ["even", "odd"],
-        "class_names_zh": ["偶", "奇"],
+        "class_names": {"en": ["even", "odd"], "zh": ["偶", "奇"]},
     }
     made = Project(path, path / "mirror", params, {"tiny": entry})
     for role, array in {

@@ -131,7 +131,6 @@ def _write_configuration(folder: Path, plot: dict[str, object]) -> None:
         "files": {"arrays": {"name": "made.npz", "sha256": "0" * 64}},
         "pixel_max": 16,
         "class_names": NAMES,
-        "class_names_zh": NAMES_ZH,
     }
     for name, content in {"params.yaml": params, "datasets.yaml": {"made": entry}}.items():
         text = yaml.safe_dump(content, allow_unicode=True)

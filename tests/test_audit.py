@@ -1,9 +1,11 @@
+import copy
 import importlib
+import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -19,6 +21,7 @@ from tools.audit.finding import Change, Finding
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+CONTENT: dict[str, Any] = yaml.safe_load(TEXT)
 STAGES = pipeline.parse(TEXT)
 MAIN = importlib.import_module("tools.audit.__main__").main
 
@@ -44,7 +47,7 @@ def read_settings() -> Params:
 
 
 def main(params: Params) -> None:
-    numbers = [int(path.read_text()) for path in sorted(NUMBERS.iterdir())]
+    numbers = [int(path.read_text()) for path in sorted(NUMBERS.glob("*.txt"))]
     files.write_text(RESULT, f"{[params.factor * n + params.offset for n in numbers]}")
 
 
@@ -164,7 +167,6 @@ def small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Small:
     fill(tmp_path)
-    shutil.rmtree(tmp_path / "data/numbers/deep")
     monkeypatch.chdir(tmp_path)
     return Small(tmp_path, capsys)
 
@@ -190,7 +192,7 @@ DECLARED = [
 
 def without(stage: str, section: str, file: str, entry: str) -> dict[str, Any]:
     """dvc.yaml without one entry, taken out by PyYAML."""
-    content: dict[str, Any] = yaml.safe_load(TEXT)
+    content = copy.deepcopy(CONTENT)
     entries = content["stages"][stage][section]
     if file in ("", "params.yaml"):
         entries.remove(entry)
@@ -206,7 +208,7 @@ def without(stage: str, section: str, file: str, entry: str) -> dict[str, Any]:
 def test_each_dep_and_param_that_is_removed_is_missed_and_mended(
     stage: str, section: str, file: str, entry: str, found: dict[str, Any]
 ) -> None:
-    less = pipeline.parse(yaml.safe_dump(without(stage, section, file, entry)))
+    less = pipeline.parse(json.dumps(without(stage, section, file, entry)))
     missing = Change(stage, True, section, file, entry)
     before = {f.change for f in rules.declarations(STAGES, found)}
     changes = {f.change for f in rules.declarations(less, found)} - before
@@ -258,9 +260,11 @@ def test_each_dep_or_param_that_is_not_read_is_reported(stage: str, found: dict[
 def test_it_is_quick_and_imports_neither_tensorflow_nor_dvc(
     run: Callable[..., Any], repository: Any
 ) -> None:
-    start = time.perf_counter()
+    start = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run([sys.executable, "-X", "importtime", "-m", "tools.audit"], repository.path)
-    assert time.perf_counter() - start < 2
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The processor's time, as other tests may run beside this one
+    assert end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime < 2
     assert done.code == 0, done.out
     modules = set(re.findall(r"\| +(\w+)", done.err))
     assert "yaml" in modules
@@ -617,18 +621,22 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reproduced")
     fill(path)
     git(path, "init", "-q")
-    for command in ("init -q", "config core.analytics false", "repro -q"):
-        dvc(path, *command.split())
+    dvc(path, "init", "-q")
+    (path / ".dvc/config").write_text("[core]\n    analytics = false\n", encoding="utf-8")
+    dvc(path, "repro")
     git(path, "add", "-A")
     git(path, "commit", "-qm", "Run")
     return path
 
 
-def dvc(path: Path, *arguments: str) -> None:
+def dvc(path: Path, *arguments: str) -> str:
     command = [str(Path(sys.executable).with_name("dvc")), *arguments]
     python = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": python, "DVC_SITE_CACHE_DIR": str(path / ".dvc/site"), "HOME": str(path)}
-    subprocess.run(command, cwd=path, check=True, env=environment, capture_output=True)
+    done = subprocess.run(
+        command, cwd=path, check=True, env=environment, capture_output=True, encoding="utf-8"
+    )
+    return done.stdout
 
 
 @pytest.fixture
@@ -705,14 +713,11 @@ def test_a_comment_is_accepted_without_running(locked: Small) -> None:
     assert advice in locked.passes()
     locked.fails(advice, "dvc checkout scale && dvc commit -f scale", option=("--lock",))
 
-    before = Path("reports/scaled.txt").stat().st_mtime_ns
-    for stage in ("scale", "count"):
-        dvc(locked.path, "checkout", stage)
-        dvc(locked.path, "commit", "-f", stage)
+    dvc(locked.path, "checkout", "scale", "count")
+    dvc(locked.path, "commit", "-f", "scale", "count")
     locked.passes("--lock")
     assert "comments" not in locked.passes()
-    dvc(locked.path, "repro", "-q")
-    assert Path("reports/scaled.txt").stat().st_mtime_ns == before
+    assert "Running stage" not in dvc(locked.path, "repro")
 
 
 def test_a_comment_is_no_advice_when_more_than_that_changed(locked: Small) -> None:
@@ -757,7 +762,7 @@ def test_a_run_that_touches_what_it_declares_passes(small: Small) -> None:
         ("open('data/' + 'm' * 2).read()", ["opened data/mm", "deps"]),
         ("import os; os.listdir('data')", ["opened data", "deps"]),
         ("open(config.PARAMS).read()", ["opened params.yaml"]),
-        ("open('reports/' + 'o' * 2, 'w').close()", ["wrote reports/oo", "outs"]),
+        ("open('data/' + 'o' * 2, 'w').close()", ["wrote data/oo", "outs"]),
         ("__import__('stages.lib.' + 'h' * 2)", ["imported stages/lib/hh.py", "deps"]),
         ("config.value(config.PARAMS, 'a' + 'b' * 1, int)", ["read ab of params.yaml"]),
         ("from importlib import import_module as i; i('requests')", []),

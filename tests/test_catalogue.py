@@ -13,7 +13,7 @@ from tests.conftest import ROOT, Project
 @dataclass(frozen=True)
 class Some:
     pixel_max: catalogue.PixelMax
-    class_names: list[str]
+    class_names: catalogue.ClassNames
 
 
 def refusal(project: Project) -> str:
@@ -26,15 +26,25 @@ def refusal(project: Project) -> str:
 
 
 def test_the_named_fields_of_the_active_entry_are_given(project: Project) -> None:
-    assert catalogue.active(Some) == ("tiny", Some(255.0, ["even", "odd"]))
+    assert catalogue.active(Some) == (
+        "tiny",
+        Some(255.0, {"en": ["even", "odd"], "zh": ["偶", "奇"]}),
+    )
     assert project.tiny["urls"] == []
 
 
 def test_there_may_be_no_chinese_names(project: Project) -> None:
-    project.tiny["class_names_zh"] = []
+    project.tiny["class_names"] = ["even", "odd"]
     project.save()
     name, entry = catalogue.active(catalogue.Entry)
-    assert (name, entry.class_names_zh) == ("tiny", [])
+    assert name == "tiny"
+    assert catalogue.names(entry.class_names, "en") == ["even", "odd"]
+    assert catalogue.names(entry.class_names, "zh") == []
+
+
+def test_names_in_two_languages(project: Project) -> None:
+    _, entry = catalogue.active(catalogue.Entry)
+    assert catalogue.names(entry.class_names, "zh") == ["偶", "奇"]
 
 
 @pytest.mark.parametrize("name", ["mnst", "MNIST", "mnist ", "mni st"])
@@ -76,7 +86,14 @@ def change(entry: dict[str, Any], key: str, value: object) -> None:
     [
         ("title", None, "tiny.title: this key is missing"),
         ("licence", None, "tiny.licence: this key is missing"),
-        ("class_names_zh", None, "tiny.class_names_zh: this key is missing"),
+        ("class_names", None, "tiny.class_names: this key is missing"),
+        ("class_names", "even", "tiny.class_names: expected a list, each a text"),
+        ("class_names", {"zh": ["偶", "奇"]}, "class_names: expected as many names in every"),
+        (
+            "class_names",
+            {"en": ["a", "b"], "cn": ["偶"]},
+            "class_names: expected one of en, zh; fou",
+        ),
         ("pixelmax", 255, "tiny.pixelmax: unknown key; .*\nDid you mean 'pixel_max'?"),
         ("files", {}, "files: expected train_images, .*, found no train_images and no "),
         ("files", 5, "tiny.files: expected a section of keys and values, found 5"),
@@ -110,15 +127,15 @@ def change(entry: dict[str, Any], key: str, value: object) -> None:
             "255",
             "pixel_max: .* found the text '255'.\nWrite the number without quotes",
         ),
-        ("class_names", ["one"], "class_names: expected two or more names, found 1"),
+        ("class_names", ["one"], "class_names: expected two or more English names, found 1"),
         ("class_names", [0, 1], r"class_names\[0\]: expected a text, found 0.\nWrite it in quotes"),
         ("class_names", [True, False], r"class_names\[0\]: expected a text, found true.\nWrite it"),
         ("class_names", ["a", "a"], "class_names: expected names that differ, found 'a' more than"),
-        ("class_names_zh", ["偶"], "class_names_zh: expected two or more names"),
+        ("class_names", {"en": ["a", "b"], "zh": ["偶", "偶"]}, "expected names that differ"),
         (
-            "class_names_zh",
-            ["偶", "奇", "零"],
-            "class_names_zh: expected 2 names as in .*, found 3",
+            "class_names",
+            {"en": ["a", "b"], "zh": ["偶", "奇", "零"]},
+            "class_names: expected as many names in every language, 2 as in English, found 3 in zh",
         ),
     ],
 )

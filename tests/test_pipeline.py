@@ -124,7 +124,12 @@ def test_light_stages_do_not_import_tensorflow(pipeline: Pipeline) -> None:
     assert pipeline.repro() == STAGES
     for stage in ("download", "normalize", "plot"):
         done = pipeline.repository.run(
-            "python", "-X", "importtime", "-m", f"stages.{stage}", DATASET_MIRROR=str(pipeline.mirror)
+            "python",
+            "-X",
+            "importtime",
+            "-m",
+            f"stages.{stage}",
+            DATASET_MIRROR=str(pipeline.mirror),
         )
         assert done.code == 0, done.err
         imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.err.splitlines()}

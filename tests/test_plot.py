@@ -107,7 +107,7 @@ def test_chinese_class_names_that_there_are_not(
     message = run_stage("plot").message
     assert message.startswith("params.yaml: plot.class_names: expected en")
     assert "made has no Chinese class names" in message
-    assert "class_names_zh to made in datasets.yaml" in message
+    assert "Chinese class_names to made in datasets.yaml" in message
 
 
 def test_more_images_asked_for_than_there_are(

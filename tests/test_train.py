@@ -111,7 +111,12 @@ def test_no_validation_split_leaves_its_columns_out(
     ],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named_with_what_is_allowed(
-    section: str, key: str, value: object, expected: str, ready: Any, run_stage: Callable[[str], Any]
+    section: str,
+    key: str,
+    value: object,
+    expected: str,
+    ready: Any,
+    run_stage: Callable[[str], Any],
 ) -> None:
     import re
 

@@ -31,7 +31,9 @@ def find(folder: Path) -> dict[str, list[Path]]:
         UserError: There is no such folder, or fewer than two classes with pictures.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder.\nGive the folder that holds one folder a class.")
+        raise UserError(
+            f"{folder}: no such folder.\nGive the folder that holds one folder a class."
+        )
     classes = {
         sub.name: sorted(path for path in sub.rglob("*") if path.suffix.lower() in SUFFIXES)
         for sub in sorted(folder.iterdir())
@@ -95,7 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     classes = find(options.folder)
     labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in classes.values()])
     images = np.stack(
-        [load(path, (width, height), options.colour) for paths in classes.values() for path in paths]
+        [
+            load(path, (width, height), options.colour)
+            for paths in classes.values()
+            for path in paths
+        ]
     )
     train, test = hold_out(labels, options.test_fraction, options.seed)
     archive = EMBEDDED / f"{options.name}.npz"

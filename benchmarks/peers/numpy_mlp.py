@@ -82,8 +82,8 @@ def prepare(images: Array, labels: Array, threads: int) -> Callable[[], Callable
                 np.divide(mean, t, out=t)
                 t *= rate
                 parameters -= t
-        return lambda test: (
-            np.maximum(test.reshape(len(test), -1) @ w1 + b1, 0) @ w2 + b2
-        ).argmax(1)
+        return lambda test: (np.maximum(test.reshape(len(test), -1) @ w1 + b1, 0) @ w2 + b2).argmax(
+            1
+        )
 
     return train

@@ -18,6 +18,10 @@ ROLES = {
 PixelMax = Annotated[float, "[0.000001, 4294967295]"]  # float32 holds a pixel divided by it
 
 
+ClassNames = list[str] | dict[str, list[str]]  # English names, or names by language
+LANGUAGES = ("en", "zh")
+
+
 @dataclass(frozen=True)
 class File:
     """A published file and the SHA-256 of its content."""
@@ -37,8 +41,7 @@ class Entry:
     urls: list[str]
     files: dict[str, File]
     pixel_max: PixelMax
-    class_names: list[str]
-    class_names_zh: list[str]  # or none; the key is there always, as DVC asks for it
+    class_names: ClassNames
 
 
 def active(schema: type[T]) -> tuple[str, T]:
@@ -55,6 +58,12 @@ def active(schema: type[T]) -> tuple[str, T]:
         raise _unexpected(where, "a name of letters, digits, _ and -", repr(dataset))
     _check(config.checked(config.DATASETS, dataset, Entry), where)
     return dataset, config.fields(config.DATASETS, dataset, schema)
+
+
+def names(class_names: ClassNames, language: str) -> list[str]:
+    """The names in a language, ``en`` or ``zh``; none where the entry has none."""
+    by_language = class_names if isinstance(class_names, dict) else {"en": class_names}
+    return by_language.get(language, [])
 
 
 def _check(entry: Entry, where: str) -> None:
@@ -81,21 +90,25 @@ def _check(entry: Entry, where: str) -> None:
         if not re.match(r"https?://[^/]", url):
             raise _unexpected(f"{where}.urls", "addresses with http:// or https://", repr(url))
     _check_names(entry.class_names, f"{where}.class_names")
-    if entry.class_names_zh:
-        _check_names(entry.class_names_zh, f"{where}.class_names_zh")
-        if len(entry.class_names_zh) != len(entry.class_names):
+
+
+def _check_names(class_names: ClassNames, where: str) -> None:
+    if isinstance(class_names, dict):
+        for language in class_names:
+            config.one_of(language, LANGUAGES, where)
+    english = names(class_names, "en")
+    for language in LANGUAGES:
+        own = names(class_names, language)
+        if twice := sorted({name for name in own if own.count(name) > 1}):
+            raise _unexpected(where, "names that differ", f"{twice[0]!r} more than once")
+        if own and len(own) != len(english):
             raise _unexpected(
-                f"{where}.class_names_zh",
-                f"{len(entry.class_names)} names as in class_names",
-                f"{len(entry.class_names_zh)}",
+                where,
+                f"as many names in every language, {len(english)} as in English",
+                f"{len(own)} in {language}",
             )
-
-
-def _check_names(names: list[str], where: str) -> None:
-    if len(names) < 2:
-        raise _unexpected(where, "two or more names", str(len(names)))
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise _unexpected(where, "names that differ", f"{twice[0]!r} more than once")
+    if len(english) < 2:
+        raise _unexpected(where, "two or more English names", str(len(english)))
 
 
 def _unexpected(where: str, expected: str, found: str) -> UserError:

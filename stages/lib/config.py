@@ -273,6 +273,9 @@ def _check(found: object, hint: Any, where: str) -> Any:
     if _optional(hint):
         rest = [option for option in inner if option is not type(None)]
         return None if found is None else _check(found, rest[0], where)
+    if origin in (Union, types.UnionType):
+        kinds = [option for option in inner if isinstance(found, get_origin(option) or option)]
+        return _check(found, (kinds or inner)[0], where)
     if origin is Literal and isinstance(found, str):
         return one_of(found, inner, where)
     if origin is list and isinstance(found, list):

@@ -66,9 +66,7 @@ def _sgd(optimizer: Any) -> Update:
         rate = tf.cast(learning_rate, variable.dtype)
         gradient = tf.cast(gradient, variable.dtype)
         if not optimizer.momentum:
-            tf.raw_ops.ResourceApplyGradientDescent(
-                var=variable.handle, alpha=rate, delta=gradient
-            )
+            tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
             return
         index = optimizer._get_variable_index(variable)
         tf.raw_ops.ResourceApplyKerasMomentum(

@@ -33,7 +33,9 @@ def top_k_accuracy(probabilities: Floats, labels: Labels, k: int) -> float:
     return float((ranked == labels[:, None]).any(axis=1).mean())
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson_interval(
+    successes: int, trials: int, z: float = 1.959963984540054
+) -> tuple[float, float]:
     """The Wilson score interval of a share, at 95 % by default.
 
     Source: Wilson, E. B. (1927). Probable inference, the law of succession, and statistical

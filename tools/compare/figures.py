@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages.lib import canvas, palette, sheets
 
@@ -41,9 +41,13 @@ def curves(before: History, after: History) -> bytes:
             axes.set(xlabel="epoch", ylabel=label)
             axes.grid(axis="y")
             axes.set_axisbelow(True)
+            if max(len(run["epoch"]) for run in (before, after)) == 1:
+                axes.set_xlim(0, 2)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             if at:
-                axes.yaxis.set_major_formatter(PercentFormatter(1))
+                axes.yaxis.set_major_formatter(
+                    FuncFormatter(lambda share, _: f"{100 * share:.6g}\N{NO-BREAK SPACE}%")
+                )
         lines, labels = sheet.figure.axes[0].get_legend_handles_labels()
         sheet.figure.legend(
             lines,

@@ -49,7 +49,7 @@ _MODEL_KEYS = ("parameters",)  # shown as the size of the model
 _MARKS = {"better": "🟢", "worse": "🔴", "no difference": "⚪", "unknown": "🟡"}
 _STATES = {
     "unchanged": "nothing to do",
-    "ran": "ran, or came from DVC's run cache",
+    "ran": "ran",
     "pending": "**still has to run**",
     "added": "new",
     "removed": "removed",
@@ -68,7 +68,8 @@ def headline(of: Comparison) -> str:
             return f"No difference: all {of.test.images[1]:,} test images are predicted as before"
         return f"No difference beyond noise: test accuracy {numbers}"
     word = "rose" if of.verdict == "better" else "fell"
-    return f"{of.verdict.capitalize()}: test accuracy {word} by {_points(abs(of.test.difference))}, {numbers}"
+    points = f"{100 * abs(of.test.difference):.2f} points"
+    return f"{of.verdict.capitalize()}: test accuracy {word} by {points}, {numbers}"
 
 
 def evidence(of: Comparison) -> str:
@@ -80,7 +81,7 @@ def evidence(of: Comparison) -> str:
             else "What is known of each side is below."
         )
     test = of.test
-    limits = f"{_signed(test.low)} to {_signed(test.high)} points"
+    limits = f"{_signed(test.low)} and {_signed(test.high)} points"
     if test.fixed is None or test.broken is None:
         return (
             f"Compared by totals alone: {test.right[0]:,} of {test.images[0]:,} test images were "
@@ -101,7 +102,7 @@ def evidence(of: Comparison) -> str:
 def _chance(test: Test) -> str:
     return (
         "Were both models equally good, chance alone would make a difference like this or a larger "
-        f"one with probability p = {_p(test.p_value)}"
+        f"one with probability {_p(test.p_value)}"
     )
 
 
@@ -139,7 +140,7 @@ def write(
 
 def _compared(base: Base, tree: WorkTree) -> str:
     where = f"on branch {markdown.code(tree.branch)}" if tree.branch else "with a detached HEAD"
-    dirty = " and uncommitted changes" if tree.dirty else ""
+    dirty = ", with uncommitted changes" if tree.dirty else ""
     how = f", {markdown.escape(base.how)}" if not base.commit.startswith(base.how) else ""
     hint = ""
     if base.commit == tree.commit:
@@ -383,7 +384,6 @@ def _training(of: Comparison, drawn: bool) -> str:
         )
         if unknown
     ]
-    same_data = "train" if of.comparable else ""
     return markdown.details(
         "Training",
         *([markdown.image(CURVES, "Loss and accuracy by epoch of both runs")] if drawn else []),
@@ -392,7 +392,7 @@ def _training(of: Comparison, drawn: bool) -> str:
             _TRAINING_MEASURES,
             of.before.training,
             of.after.training,
-            bool(same_data),
+            of.comparable,
         ),
         *notes,
     )
@@ -413,6 +413,7 @@ def _stages(found: list[pipeline.Change] | Unknown) -> str:
     return markdown.details(
         f"Stages: {markdown.escape('; '.join(parts))}",
         markdown.table(["Stage", "What became of it", "Because of"], rows),
+        "A stage that ran may have come out of DVC's run cache: dvc.lock does not tell.",
     )
 
 
@@ -461,10 +462,6 @@ def _method(of: Comparison) -> str:
             "goes by the test."
         )
     return markdown.details("How to read this", *lines)
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.2f} points"
 
 
 def _signed(share: float) -> str:
