@@ -40,11 +40,11 @@ TUTORIALS = {
 Row = dict[str, str]
 
 
-def key(recipe: str) -> str:
-    """A digest of everything that a recipe's result depends on."""
-    sources = sorted((ROOT / "stages").rglob("*.py"))
-    paths = [ROOT / "recipes" / f"{recipe}.yaml", ROOT / "datasets.yaml", ROOT / "environment.yaml"]
-    digests = [files.sha256(path) for path in [*paths, *sources] if path.stem != "plot"]
+def key(recipe: str, folder: Path = ROOT) -> str:
+    """A digest of the recipe and the code that its result depends on."""
+    paths = [folder / "recipes" / f"{recipe}.yaml", folder / "datasets.yaml"]
+    paths += sorted((folder / "stages").rglob("*.py"))
+    digests = [files.sha256(path) for path in paths]
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
 
@@ -75,7 +75,7 @@ def run(recipe: str, seed: int, folder: Path) -> Row:
             seconds = time.perf_counter() - started
     tested = json.loads((folder / "reports/evaluate/metrics.json").read_text(encoding="utf-8"))
     trained = json.loads((folder / "reports/train/metrics.json").read_text(encoding="utf-8"))
-    values = [recipe, seed, key(recipe), tested["accuracy"], tested["loss"]]
+    values = [recipe, seed, key(recipe, folder), tested["accuracy"], tested["loss"]]
     values += [trained["parameters"], f"{seconds:.1f}"]
     return dict(zip(HEADER, map(str, values), strict=True))
 
@@ -83,8 +83,7 @@ def run(recipe: str, seed: int, folder: Path) -> Row:
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table, one line a recipe."""
     lines = [
-        "| recipe | tutorial | published accuracy | test accuracy, mean ± sd | seeds | test loss "
-        "| parameters | training, s |",
+        "| recipe | tutorial | published | test accuracy | seeds | loss | parameters | training, s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):

@@ -103,8 +103,8 @@ def read_dataset(settings: Settings, train: archive.Split) -> report.Dataset:
     if language == "zh" and not train.class_names_zh:
         raise UserError(
             f"{config.PARAMS}: plot.class_names: expected en, as {settings.dataset} has no Chinese "
-            f"class names; found zh.\nSet it to en, or add Chinese class_names to {settings.dataset} in "
-            f"{config.DATASETS}."
+            "class names; found zh.\nSet it to en, or add Chinese class_names to "
+            f"{settings.dataset} in {config.DATASETS}."
         )
     local_names = train.class_names_zh if language == "zh" else train.class_names
     return report.Dataset(

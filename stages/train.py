@@ -199,9 +199,8 @@ def main(settings: Settings) -> None:
     untrained_loss = {"untrained_loss": round(untrained.loss, 6)}
     files.write_json(REPORTS / "metrics.json", {**last, **facts, **untrained_loss})
     kept.remove()
-    print(
-        f"{model.count_params():,} parameters in {MODEL.as_posix()}; history in {REPORTS.as_posix()}/"
-    )
+    print(f"{model.count_params():,} parameters in {MODEL.as_posix()}")
+    print(f"History and metrics in {REPORTS.as_posix()}/")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,5 @@ def test_an_unknown_name_lists_what_is_there() -> None:
 
 def test_arguments_that_do_not_fit_name_their_key() -> None:
     arguments = {"channels": [4, 4], "convolutions": [1], "dropout": 0.0}
-    with pytest.raises(
-        UserError, match=r"^params.yaml: model.cnn.convolutions: expected one number"
-    ):
+    with pytest.raises(UserError, match=r"^params.yaml: model.cnn.convolutions: expected a number"):
         architectures.build("cnn", (8, 8), 10, arguments)

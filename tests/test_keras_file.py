@@ -25,7 +25,8 @@ model = keras.Sequential([
     keras.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization(),
     layers.Flatten(), layers.Dropout(0.5), layers.Dense(10),
 ])
-keras_file.save(keras.Model(model.inputs, layers.Softmax()(model.outputs[0])), pathlib.Path(sys.argv[1]))
+outputs = layers.Softmax()(model.outputs[0])
+keras_file.save(keras.Model(model.inputs[0], outputs), pathlib.Path(sys.argv[1]))
 """
 
 

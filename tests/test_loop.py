@@ -138,7 +138,7 @@ def test_progress_is_reported_to_the_end() -> None:
         loop.as_tensor(LABELS),
         ORDER,
         rates(5),
-        lambda done, total, scores: seen.append((done, total)),
+        lambda done, total, _: seen.append((done, total)),
         2,
     )
     assert seen == [(2, 5), (4, 5), (5, 5)]

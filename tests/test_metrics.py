@@ -32,7 +32,7 @@ def test_top_k_counts_labels_among_the_k_most_probable() -> None:
 
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
-    [  # Newcombe (1998), Two-sided confidence intervals for the single proportion, table I, method 3
+    [  # Newcombe (1998), Two-sided confidence intervals for the single proportion, method 3
         (81, 263, 0.2553, 0.3662),
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0.0000, 0.1611),

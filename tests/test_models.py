@@ -40,5 +40,5 @@ def test_cnn_halves_the_image_between_stages_while_it_can() -> None:
 
 
 def test_cnn_wants_as_many_numbers_of_convolutions_as_of_channels() -> None:
-    with pytest.raises(ValueError, match="one number a stage"):
+    with pytest.raises(ValueError, match="a number for each"):
         cnn.build((8, 8), 10, channels=[4, 4], convolutions=[1], dropout=0.0)

@@ -1,6 +1,5 @@
 """The whole pipeline by real `dvc repro`, on tiny made IDX files in a copy of the repository."""
 
-import gzip
 import hashlib
 import json
 import re

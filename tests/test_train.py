@@ -101,15 +101,20 @@ def test_no_validation_split_leaves_its_columns_out(
 @pytest.mark.parametrize(
     ("section", "key", "value", "expected"),
     [
-        ("train", "optimizer", "adma", "params.yaml: train.optimizer: expected one of .*adam.*'adma'"),
-        ("train", "epochs", 0, r"params.yaml: train.epochs: expected an integer in \[1, 10000\].* 0"),
-        ("train", "epochs", "5", "params.yaml: train.epochs: expected an integer .*the text '5'"),
-        ("train", "batch_sise", 32, "params.yaml: train.batch_sise: unknown key"),
-        ("model", "architecture", "mpl", "params.yaml: model.architecture: expected one of cnn, mlp"),
-        ("model", "output", "logit", "params.yaml: model.output: expected one of logits, softmax"),
-        ("model", "mlp", {"hidden_units": [8], "dropout": 1.0}, r"model.mlp.dropout: .*\[0, 1\).* 1.0"),
+        ("train", "optimizer", "adma", "train.optimizer: expected one of .*adam.*'adma'"),
+        ("train", "epochs", 0, r"train.epochs: expected an integer in \[1, 10000\].* 0"),
+        ("train", "epochs", "5", "train.epochs: expected an integer .*the text '5'"),
+        ("train", "batch_sise", 32, "train.batch_sise: unknown key"),
+        ("model", "architecture", "mpl", "model.architecture: expected one of cnn, mlp"),
+        ("model", "output", "logit", "model.output: expected one of logits, softmax"),
+        (
+            "model",
+            "mlp",
+            {"hidden_units": [8], "dropout": 1.0},
+            r"model.mlp.dropout: .*\[0, 1\).* 1.0",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_parameter_is_named_with_what_is_allowed(
     section: str,
     key: str,
@@ -123,7 +128,7 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(
     ready.params[section][key] = value
     ready.save()
     message = run_stage("train").message
-    assert re.search(expected, message), message
+    assert re.search(f"^params.yaml: {expected}", message), message
     assert not Path("models").exists()
 
 

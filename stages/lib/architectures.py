@@ -36,5 +36,5 @@ def build(
     except ValueError as error:
         raise UserError(
             f"{config.PARAMS}: model.{architecture}.{str(error).splitlines()[0]}.\n"
-            f"The images are {' x '.join(map(str, input_shape))}; correct the section and run again."
+            f"The images are {' x '.join(map(str, input_shape))}; correct it and run again."
         ) from None

@@ -32,7 +32,7 @@ def build(
     """
     if not channels or len(channels) != len(convolutions):
         raise ValueError(
-            f"convolutions: expected one number a stage of channels {channels}, found {convolutions}"
+            f"convolutions: expected a number for each of channels {channels}, found {convolutions}"
         )
     inputs = keras.Input(input_shape)
     x = inputs if len(input_shape) == 3 else layers.Reshape((*input_shape, 1))(inputs)

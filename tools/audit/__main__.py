@@ -1,9 +1,15 @@
 """``python -m tools.audit``: whether dvc.yaml declares exactly what the stages depend on.
 
-Without an option it reads the code, and tells of edits that are without effect on it. ``--fix``
-writes what is missing into dvc.yaml and removes what is not read. ``--run STAGE`` runs a stage and
+Without an option it reads the code, and tells of edits that are without effect. ``--fix`` writes
+what is missing into dvc.yaml and takes out what is not read. ``--run STAGE`` runs a stage and
 compares what it touches. ``--lock`` tells which stages are stale, without data and without DVC.
 Exit status 1 if anything is found.
+
+What keeps a stage readable for it: parameters are read by stages.lib.config, with keys that are
+texts, values of config.value, or f-strings of these; paths are texts or ``Path("...")`` joined by
+``/``; outputs are written by stages.lib.files; ``environment.require`` names the libraries. What
+neither way sees: other programs that a stage starts, environment variables, addresses on the
+network, and for ``--run`` files that a library opens in C.
 """
 
 import argparse
@@ -19,7 +25,11 @@ from tools.audit.finding import Finding
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the audit in the current folder; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.audit", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.audit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--fix", action="store_true", help="mend dvc.yaml")
     choice.add_argument("--run", metavar="STAGE", help="run a stage and watch it")

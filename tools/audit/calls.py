@@ -27,29 +27,16 @@ if TYPE_CHECKING:  # these two modules need each other
 
 CONFIG = "stages/lib/config"
 REPLACING = Definition("stages/lib/files", "replacing")
-# The catalogue names all entries in an error message
-# and checks all of the active one
+# The catalogue names all entries in an error message, and checks all of the active one
 UNDECLARED_ALLOWED = ("stages/lib/catalogue",)
-PATHS = ("pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath")
-SAME = (
-    "str",
-    "os.fspath",
-    "list",
-    "tuple",
-    "sorted",
-    "reversed",
-    "set",
-    "copy.copy",
-    "typing.cast",
-)
 INERT = ("repr", "print", "hash", "isinstance", "type", "len")  # use nothing of a record
 TEXTUAL = ("as_posix", "__str__", "__fspath__")  # methods of a path that only spell it
 WRITING = ("write_text", "write_bytes", "mkdir", "touch")  # and those that write it
-UNPACKED = ("dataclasses.asdict", "dataclasses.astuple", "vars")
-
 
 # Takes the file, the key and the schema of a read
 Reader = Callable[[str, str, Value], Value]
+# Takes the arguments of a call, by position and by name
+Known = Callable[[list[Value], dict[str, Value]], Value]
 
 
 class Calls:
@@ -63,6 +50,21 @@ class Calls:
             "section": self._section,
             "arguments": self._arguments,
             "checked": self._section,
+        }
+        self._libraries: dict[str, Known] = {
+            "__import__": self._imported,
+            "importlib.import_module": self._imported,
+            "pathlib.Path": self._path,
+            "pathlib.PurePath": self._path,
+            "os.path.join": self._path,
+            "open": self._open,
+            "str": self._text,
+            "os.fspath": self._text,
+            "getattr": self._attribute,
+            "vars": self._unpacked,
+            "dataclasses.asdict": self._unpacked,
+            "dataclasses.astuple": self._unpacked,
+            **dict.fromkeys(("list", "tuple", "sorted", "set", "typing.cast"), self._same),
         }
 
     def evaluate(self, node: ast.Call, frame: Frame) -> Value:
@@ -158,36 +160,46 @@ class Calls:
         return self._unknown(arguments)
 
     def _library(self, name: str, arguments: list[Value], named: dict[str, Value]) -> Value:
-        first = arguments[0] if arguments else None
-        if name in PATHS:
-            if isinstance(first, Place):
-                return join(first, arguments[1:])
-            known = isinstance(first, Text) and not first.text.startswith(("/", "~", ".."))
-            return join(Place(""), arguments) if known else None
-        if name in ("importlib.import_module", "__import__"):
-            return self._imported(first)
-        if name == "getattr" and len(arguments) > 1 and isinstance(arguments[1], Text):
-            return self.flow.attribute(first, arguments[1].text)
-        if name == "open":
-            mode = next((value for value in [*arguments[1:2], named.get("mode")] if value), None)
-            place = Place(first.text) if isinstance(first, Text) else first
-            self.flow.consume(place, written=_writes(mode))
-            return None
-        if name in SAME:
-            self._unknown([*named.values()])
-            value = arguments[-1] if arguments else None
-            return (
-                Text(value.path)
-                if name == "str" and isinstance(value, Place) and not value.partial
-                else value
-            )
-        if name in UNPACKED and isinstance(first, Record):
-            return first
+        known = self._libraries.get(name)
+        if known:
+            return known(arguments, named)
         if name in INERT:
             arguments = [value for value in arguments if not isinstance(value, Record)]
         return self._unknown([*arguments, *named.values()])
 
-    def _imported(self, name: Value) -> Value:
+    def _path(self, arguments: list[Value], _: dict[str, Value]) -> Value:
+        first = arguments[0] if arguments else None
+        if isinstance(first, Place):
+            return join(first, arguments[1:])
+        known = isinstance(first, Text) and not first.text.startswith(("/", "~"))
+        return join(Place(""), arguments) if known else None
+
+    def _open(self, arguments: list[Value], named: dict[str, Value]) -> Value:
+        first = arguments[0] if arguments else named.get("file")
+        mode = arguments[1] if len(arguments) > 1 else named.get("mode")
+        place = join(Place(""), [first]) if isinstance(first, Text) else first
+        self.flow.consume(place, written=_writes(mode))
+        return None
+
+    def _text(self, arguments: list[Value], _: dict[str, Value]) -> Value:
+        value = arguments[0] if arguments else None
+        return Text(value.path) if isinstance(value, Place) and not value.partial else value
+
+    def _same(self, arguments: list[Value], named: dict[str, Value]) -> Value:
+        self._unknown(named.values())
+        return arguments[-1] if arguments else None
+
+    def _attribute(self, arguments: list[Value], named: dict[str, Value]) -> Value:
+        if len(arguments) > 1 and isinstance(arguments[1], Text):
+            return self.flow.attribute(arguments[0], arguments[1].text)
+        return self._unknown([*arguments, *named.values()])
+
+    def _unpacked(self, arguments: list[Value], named: dict[str, Value]) -> Value:
+        record = isinstance(arguments[0], Record) if arguments else False
+        return arguments[0] if record else self._unknown([*arguments, *named.values()])
+
+    def _imported(self, arguments: list[Value], named: dict[str, Value]) -> Value:
+        name = arguments[0] if arguments else named.get("name")
         if not isinstance(name, Text):
             self.flow.obscure[self.flow.where()] = "a module imported by a name"
             return None

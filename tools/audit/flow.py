@@ -113,9 +113,7 @@ class Flow:
         names = self._bound(node, function.module, arguments, named)
         memory = (function, tuple(sorted(names.items(), key=lambda item: item[0])))
         if memory not in self._results:
-            self._results[memory] = (
-                None  # while it is walked: a recursive call returns nothing known
-            )
+            self._results[memory] = None  # of a recursive call
             self._results[memory] = self._body(node, Frame(function.module, names))
         return self._results[memory]
 
@@ -144,20 +142,13 @@ class Flow:
         spec = node.args
         positional = [*spec.posonlyargs, *spec.args]
         pairs = [*zip(reversed(positional), reversed(spec.defaults), strict=False)]
-        pairs += [
-            (key, value)
-            for key, value in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
-            if value
-        ]
+        keywords = zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+        pairs += [(name, value) for name, value in keywords if value]
         names: dict[str, Value] = dict.fromkeys(a.arg for a in (*positional, *spec.kwonlyargs))
         if arguments is not None:
-            names |= {
-                argument.arg: self.evaluate(value, Frame(module)) for argument, value in pairs
-            }
+            names |= {name.arg: self.evaluate(value, Frame(module)) for name, value in pairs}
         arguments = arguments or ()
-        names |= {
-            argument.arg: value for argument, value in zip(positional, arguments, strict=False)
-        }
+        names |= {name.arg: value for name, value in zip(positional, arguments, strict=False)}
         names |= {name: value for name, value in named.items() if name in names}
         if spec.vararg:
             rest = tuple(arguments[len(positional) :])
@@ -208,10 +199,9 @@ class Flow:
                 self._parts(node, frame)
 
     def _condition(self, node: ast.If, frame: Frame) -> None:
-        named_main = isinstance(node.test, ast.Compare) and "__name__" in ast.dump(node.test)
-        if not sources.for_type_checkers(node.test) and (
-            not named_main or frame.module == self._entry
-        ):
+        program = isinstance(node.test, ast.Compare) and "'__name__'" in ast.dump(node.test)
+        imported = program and frame.module != self._entry
+        if not imported and not sources.for_type_checkers(node.test):
             self.evaluate(node.test, frame)
             self._block(node.body, frame)
         self._block(node.orelse, frame)
@@ -417,8 +407,9 @@ class Flow:
 
     def consume(self, value: Value, written: bool = False) -> None:
         """Takes a value as used: a path as opened, a function as called."""
-        if isinstance(value, Text) and value.text.startswith(DATA) and " " not in value.text:
-            value = Place(value.text.rstrip("/"))
+        if isinstance(value, Text) and " " not in value.text:
+            path = value.text.removeprefix("./")
+            value = Place(path.rstrip("/")) if path.startswith(DATA) else None
         if isinstance(value, Items):
             for item in value.items:
                 self.consume(item, written)

@@ -1,6 +1,7 @@
 """What is stale: dvc.lock against the code, the parameters and the results that are in Git.
 
-It needs no data: what a stage makes is compared by the hashes that dvc.lock holds of it.
+It needs no data: what a stage makes is compared by the hashes that dvc.lock holds of it. A dep
+that is one file of a folder that another stage makes as a whole has no such hash and stays unseen.
 """
 
 import hashlib

@@ -11,7 +11,7 @@ from tools.audit.needs import Needs
 from tools.audit.pipeline import Stage
 from tools.audit.values import Read, Use
 
-OWN = (".checkpoints",)  # what a stage keeps for itself; neither a dep nor an out
+OWN = ".checkpoints"  # what a stage keeps for itself; neither a dep nor an out
 
 
 def check(root: Path) -> tuple[list[Finding], dict[str, Stage], dict[str, Needs]]:
@@ -236,7 +236,7 @@ def _undeclared_path(stage: Stage, need: Needs, use: Use, made: set[str]) -> Ite
 
 
 def _outside(path: str) -> bool:
-    return not path or path.startswith((".", *OWN))
+    return path in ("", ".") or path.startswith("../") or _in(path, OWN)
 
 
 def _meets(use: Use, path: str) -> bool:

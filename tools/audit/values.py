@@ -1,5 +1,6 @@
 """What the audit can know of a value without running the code, and what it notes on the way."""
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -130,5 +131,5 @@ def join(base: Place, parts: Iterable[Value]) -> Place:
     for part in parts:
         if base.partial or not isinstance(part, Text | Place):
             return Place(path, partial=True)
-        path = f"{path}/{part.text if isinstance(part, Text) else part.path}".strip("/")
-    return Place(path, base.partial)
+        path = f"{path}/{part.text if isinstance(part, Text) else part.path}"
+    return Place(posixpath.normpath(path.strip("/")), base.partial)

@@ -1,81 +1,15 @@
 """What two sides say together: which is better, by how much, and whether that can be known."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from stages.lib import config
-from tools.compare import pipeline, sides, statistics
+from stages.lib.metrics import confusion_matrix
+from tools.compare import pipeline, sides
+from tools.compare.accuracy import ClassTest, Test, Verdict, by_class, paired, unpaired
 from tools.compare.sides import Labels, Side, Unknown
-
-Verdict = Literal["better", "worse", "no difference", "unknown"]
-
-
-@dataclass(frozen=True)
-class Test:
-    """The test of a difference of accuracies.
-
-    Attributes:
-        images: Test images before and after.
-        right: Images classified right before and after.
-        low: Lower limit of the 95 % interval of the difference, after minus before, -1 to 1.
-        high: Its upper limit.
-        p_value: Of the test, 0 to 1.
-        fixed: Indices of the images that only the later model has right; None when the
-            predictions of a side are unknown and the totals alone were tested.
-        broken: Indices of the images that only the earlier model has right, or None.
-        why_unpaired: Why the totals alone were tested; empty when the images were paired.
-    """
-
-    images: tuple[int, int]
-    right: tuple[int, int]
-    low: float
-    high: float
-    p_value: float
-    fixed: list[int] | None
-    broken: list[int] | None
-    why_unpaired: str = ""
-
-    @property
-    def shares(self) -> tuple[float, float]:
-        """Accuracy before and after, 0 to 1."""
-        return self.right[0] / self.images[0], self.right[1] / self.images[1]
-
-    @property
-    def difference(self) -> float:
-        """Accuracy after minus before, -1 to 1."""
-        before, after = self.shares
-        return after - before
-
-    @property
-    def verdict(self) -> Verdict:
-        """What the test says, at 5 %."""
-        if self.p_value >= statistics.LEVEL:
-            return "no difference"
-        return "better" if self.difference > 0 else "worse"
-
-
-@dataclass(frozen=True)
-class ClassTest:
-    """The test of one class.
-
-    Attributes:
-        label: The class.
-        test: On the images of that class.
-        corrected: Its p-value by Holm's method over all classes.
-    """
-
-    label: int
-    test: Test
-    corrected: float
-
-    @property
-    def verdict(self) -> Verdict:
-        """What the corrected test says, at 5 %."""
-        if self.corrected >= statistics.LEVEL:
-            return "no difference"
-        return "better" if self.test.difference > 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -107,6 +41,7 @@ class Comparison:
     stages: list[pipeline.Change] | Unknown
 
 
+_LONGEST = 60  # letters of a class name
 ABSENT = object()  # the value of a key that one side does not have
 
 
@@ -132,7 +67,7 @@ def compare(before: Side, after: Side) -> Comparison:
         reason=reason,
         comparable=not other,
         test=test,
-        classes=test if isinstance(test, Unknown) else _classes(before.labels, after.labels),
+        classes=test if isinstance(test, Unknown) else by_class(before.labels, after.labels),
         same_predictions=_same_predictions(before.labels, after.labels) if not other else None,
         warnings=warnings,
         changed={
@@ -143,30 +78,23 @@ def compare(before: Side, after: Side) -> Comparison:
     )
 
 
-def paired(before: Labels, after: Labels, chosen: np.typing.NDArray[np.bool_]) -> Test:
-    """McNemar's exact test on the images ``chosen`` (N, at least one of them true)."""
-    was, now = before.right & chosen, after.right & chosen
-    fixed, broken = np.flatnonzero(now & ~was).tolist(), np.flatnonzero(was & ~now).tolist()
-    both, images = int((was & now).sum()), int(chosen.sum())
-    low, high = statistics.paired_interval(
-        both, len(fixed), len(broken), images - both - len(fixed) - len(broken)
-    )
-    return Test(
-        images=(images, images),
-        right=(int(was.sum()), int(now.sum())),
-        low=low,
-        high=high,
-        p_value=statistics.mcnemar_exact(len(fixed), len(broken)),
-        fixed=fixed,
-        broken=broken,
-    )
+def class_name(of: Comparison, label: int) -> str:
+    """The name of a class, or its number where the catalogue has none."""
+    names = of.after.class_names or of.before.class_names
+    name = names[label].strip()[:_LONGEST] if label < len(names) else ""
+    return name or f"class {label}"
 
 
-def unpaired(right: tuple[int, int], images: tuple[int, int], why: str) -> Test:
-    """Fisher's exact test on the totals of both sides."""
-    totals = (right[0], images[0], right[1], images[1])
-    low, high = statistics.independent_interval(*totals)
-    return Test(images, right, low, high, statistics.fisher_exact(*totals), None, None, why)
+def matrices(of: Comparison) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """The confusion matrices before and after, K x K, when both are known and comparable."""
+    before, after = of.before.labels, of.after.labels
+    if isinstance(before, Unknown) or isinstance(after, Unknown) or not of.comparable:
+        return None
+    count = max(before.num_classes, after.num_classes)
+    return (
+        confusion_matrix(before.actual, before.predicted, count),
+        confusion_matrix(after.actual, after.predicted, count),
+    )
 
 
 def changed_values(
@@ -258,17 +186,6 @@ def _totals(side: Side) -> tuple[int, int] | Unknown:
     if accuracy is None or not images or not 0 <= accuracy <= 1:
         return Unknown(f"{sides.METRICS} of {side.name} lacks the accuracy or the number of images")
     return round(accuracy * images), round(images)
-
-
-def _classes(before: Labels | Unknown, after: Labels | Unknown) -> list[ClassTest] | Unknown:
-    if isinstance(before, Unknown):
-        return before
-    if isinstance(after, Unknown):
-        return after
-    present = np.unique(after.actual).tolist()
-    tests = [paired(before, after, after.actual == label) for label in present]
-    corrected = statistics.holm([test.p_value for test in tests])
-    return [ClassTest(*row) for row in zip(present, tests, corrected, strict=True)]
 
 
 def _outdated(side: Side) -> str:

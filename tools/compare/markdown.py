@@ -37,7 +37,7 @@ def escape(text: object) -> str:
     return "".join(_SPECIAL.get(letter, letter) for letter in line)
 
 
-def code(value: object, longest: int = 80) -> str:
+def code(value: object, longest: int = 60) -> str:
     """A value in code letters, cut to ``longest`` characters."""
     text = " ".join(str(value).split())
     cut = text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stages.lib import archive, canvas
 from stages.lib.errors import UserError
-from tools.compare import figures, report, sides
-from tools.compare.comparison import Comparison
+from tools.compare import figures, sections, sides
+from tools.compare.comparison import Comparison, class_name, matrices
 from tools.compare.sides import Labels, Unknown
 
 
@@ -20,17 +20,17 @@ def draw(of: Comparison, fetch: Callable[[str], Path]) -> tuple[dict[str, bytes]
     drawn = {}
     before, after = of.before, of.after
     if not isinstance(before.history, Unknown) and not isinstance(after.history, Unknown):
-        drawn[report.CURVES] = figures.curves(before.history, after.history)
-    pair = report.matrices(of)
+        drawn[sections.CURVES] = figures.curves(before.history, after.history)
+    pair = matrices(of)
     if pair is None or of.same_predictions:
         return drawn, ""
-    names = canvas.drawable([report.name(of, label) for label in range(len(pair[0]))])
-    drawn[report.CONFUSION] = figures.confusion_change(pair[1] - pair[0], names)
+    names = canvas.drawable([class_name(of, label) for label in range(len(pair[0]))])
+    drawn[sections.CONFUSION] = figures.confusion_change(pair[1] - pair[0], names)
     try:
         images = _changed_images(of, names, fetch)
     except UserError as error:
         return drawn, f"The test images are not shown: {str(error).splitlines()[0]}"
-    return drawn | ({report.IMAGES: images} if images else {}), ""
+    return drawn | ({sections.IMAGES: images} if images else {}), ""
 
 
 def _changed_images(of: Comparison, names: list[str], fetch: Callable[[str], Path]) -> bytes:

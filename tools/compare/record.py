@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tools.compare import report
-from tools.compare.comparison import ABSENT, Comparison, Test
+from tools.compare.accuracy import Test
+from tools.compare.comparison import ABSENT, Comparison, class_name
 from tools.compare.revisions import Base, WorkTree
 from tools.compare.sides import Unknown
 
@@ -74,7 +75,7 @@ def _classes(of: Comparison) -> list[dict[str, Any]]:
     return [
         {
             "label": each.label,
-            "name": report.name(of, each.label),
+            "name": class_name(of, each.label),
             "verdict": each.verdict,
             "corrected_p_value": each.corrected,
             **_test(each.test),

@@ -1,60 +1,13 @@
 """The report of a comparison, in Markdown: one sentence first, then numbers, then details."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterable
 
 from stages.lib.descriptions import percent
-from stages.lib.metrics import confusion_matrix
-from tools.compare import markdown, pipeline, sides
-from tools.compare.comparison import ABSENT, ClassTest, Comparison, Test
+from tools.compare import markdown, sections
+from tools.compare.accuracy import Test
+from tools.compare.comparison import Comparison
 from tools.compare.revisions import Base, WorkTree
 from tools.compare.sides import Unknown
-
-_ROWS = 30  # of a table; the rest is counted
-_INDICES = 40
-
-CURVES, CONFUSION, IMAGES = "curves.png", "confusion.png", "images.png"
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How a metric is shown: its title, and whether it is a share, a number or a count."""
-
-    title: str
-    kind: str = "number"
-
-
-# Metrics that are not here are shown too, under their own names.
-_TEST_MEASURES = {
-    "accuracy": Measure("Accuracy", "share"),
-    "loss": Measure("Loss (cross-entropy, nats)"),
-    "macro_f1": Measure("Macro F1"),
-    "top2_accuracy": Measure("Accuracy of the two likeliest classes", "share"),
-    "expected_calibration_error": Measure("Expected calibration error", "share"),
-    "images": Measure("Test images", "count"),
-}
-_TRAINING_MEASURES = {
-    "epochs": Measure("Epochs", "count"),
-    "loss": Measure("Training loss"),
-    "accuracy": Measure("Training accuracy", "share"),
-    "val_loss": Measure("Validation loss"),
-    "val_accuracy": Measure("Validation accuracy", "share"),
-    "untrained_loss": Measure("Loss of the untrained model"),
-}
-_LIMITS = ("accuracy_low", "accuracy_high")  # shown beside the accuracy
-_MODEL_KEYS = ("parameters",)  # shown as the size of the model
-_MARKS = {"better": "🟢", "worse": "🔴", "no difference": "⚪", "unknown": "🟡"}
-_STATES = {
-    "unchanged": "nothing to do",
-    "ran": "ran",
-    "pending": "**still has to run**",
-    "added": "new",
-    "removed": "removed",
-    "other result": "other result from the same inputs",
-}
 
 
 def headline(of: Comparison) -> str:
@@ -81,7 +34,7 @@ def evidence(of: Comparison) -> str:
             else "What is known of each side is below."
         )
     test = of.test
-    limits = f"{_signed(test.low)} and {_signed(test.high)} points"
+    limits = f"{sections.signed(test.low)} and {sections.signed(test.high)} points"
     if test.fixed is None or test.broken is None:
         return (
             f"Compared by totals alone: {test.right[0]:,} of {test.images[0]:,} test images were "
@@ -92,8 +45,9 @@ def evidence(of: Comparison) -> str:
         )
     if of.same_predictions:
         return ""
+    opening = "Going by the files as they are: of" if of.verdict == "unknown" else "Of"
     return (
-        f"Of the same {test.images[1]:,} test images {len(test.fixed):,} were fixed and "
+        f"{opening} the same {test.images[1]:,} test images {len(test.fixed):,} were fixed and "
         f"{len(test.broken):,} broken. {_chance(test)} (McNemar's exact test). The difference lies "
         f"between {limits} with 95 % confidence (Newcombe's interval for paired shares)."
     )
@@ -102,7 +56,7 @@ def evidence(of: Comparison) -> str:
 def _chance(test: Test) -> str:
     return (
         "Were both models equally good, chance alone would make a difference like this or a larger "
-        f"one with probability {_p(test.p_value)}"
+        f"one with probability {sections.probability(test.p_value)}"
     )
 
 
@@ -120,18 +74,18 @@ def write(
     """
     drawn = set(pictures)
     blocks = [
-        f"## {_MARKS[of.verdict]} {markdown.escape(headline(of))}",
+        f"## {sections.MARKS[of.verdict]} {markdown.escape(headline(of))}",
         evidence(of),
         *(f"⚠️ **{markdown.escape(warning)}**" for warning in of.warnings),
         _compared(base, tree),
-        _metrics_table("Test", _TEST_MEASURES, of.before.metrics, of.after.metrics, of.comparable),
-        *_changes(of),
-        _classes(of),
-        _confusions(of, CONFUSION in drawn),
-        _images(of, IMAGES in drawn),
-        _training(of, CURVES in drawn),
-        _stages(of.stages),
-        _model(of),
+        sections.test_metrics(of),
+        *sections.changes(of),
+        sections.classes(of),
+        sections.confusions(of, sections.CONFUSION in drawn),
+        sections.images(of, sections.IMAGES in drawn),
+        sections.training(of, sections.CURVES in drawn),
+        sections.stages(of.stages),
+        sections.model(of),
         _method(of),
         f"<sub>{markdown.escape(note)}</sub>" if note else "",
     ]
@@ -156,297 +110,6 @@ def _compared(base: Base, tree: WorkTree) -> str:
     )
 
 
-def _metrics_table(
-    title: str,
-    measures: Mapping[str, Measure],
-    before: dict[str, float] | Unknown,
-    after: dict[str, float] | Unknown,
-    comparable: bool,
-) -> str:
-    known = [side for side in (before, after) if not isinstance(side, Unknown)]
-    if not known:
-        return f"{title} metrics: not known before ({_why(before)}) or after ({_why(after)})."
-    found = {name for side in known for name in side} - {*_LIMITS, *_MODEL_KEYS}
-    names = [name for name in measures if name in found]
-    names += [
-        name for side in known[-1:] for name in side if name in found and name not in measures
-    ]
-    names += sorted(found - set(names))
-    rows = []
-    for name in names:
-        measure = measures.get(name, Measure(markdown.code(name)))
-        values = [None if isinstance(side, Unknown) else side.get(name) for side in (before, after)]
-        cells = [_value(value, measure.kind) for value in values]
-        if name == "accuracy":
-            cells = [f"{c}{_limits(side)}" for c, side in zip(cells, (before, after), strict=True)]
-        rows.append([measure.title, *cells, _delta(values[0], values[1], measure.kind, comparable)])
-    table = markdown.table([title, "Before", "After", "Difference"], rows, "lrrr")
-    missing = [
-        f"{when}: not known, {_why(side)}."
-        for when, side in (("Before", before), ("After", after))
-        if isinstance(side, Unknown)
-    ]
-    return "\n\n".join([table, *missing])
-
-
-def _why(side: object) -> str:
-    return markdown.escape(side.reason) if isinstance(side, Unknown) else ""
-
-
-def _value(value: float | None, kind: str) -> str:
-    if value is None:
-        return "not known"
-    return {"share": percent(value), "count": f"{value:,.0f}"}.get(kind, f"{value:.4f}")
-
-
-def _limits(side: dict[str, float] | Unknown) -> str:
-    if isinstance(side, Unknown) or not all(name in side for name in _LIMITS):
-        return ""
-    low, high = (side[name] for name in _LIMITS)
-    return f"<br><sub>{percent(low)} to {percent(high)}</sub>"
-
-
-def _delta(before: float | None, after: float | None, kind: str, comparable: bool) -> str:
-    if before is None or after is None:
-        return "not known"
-    if not comparable and kind != "count":
-        return "other images"
-    change = after - before
-    if not change:
-        return "0"
-    if kind == "share":
-        return f"{_signed(change)} points"
-    return _minus(f"{change:+,.0f}" if kind == "count" else f"{change:+.4f}")
-
-
-def _changes(of: Comparison) -> list[str]:
-    """What a person changed: parameters, data, versions."""
-    rows, unknown = [], []
-    for file, values in of.changed.items():
-        if isinstance(values, Unknown):
-            unknown.append(f"Changes of {markdown.code(file)}: not known, {_why(values)}.")
-            continue
-        rows += [
-            [markdown.code(file), markdown.code(key), *(_setting(value) for value in pair)]
-            for key, pair in values.items()
-        ]
-    header = ["Changed in", "Key", "Before", "After"]
-    if not rows:
-        none = "" if unknown else "Parameters, data set and library versions: unchanged."
-        return [*unknown, none]
-    return [markdown.table(header, rows[:_ROWS]), _rest(len(rows), "changes"), *unknown]
-
-
-def _setting(value: object) -> str:
-    if value is ABSENT:
-        return "–"
-    text = (
-        {True: "true", False: "false", None: "null"}.get(value)
-        if isinstance(value, bool | None)
-        else None
-    )
-    return markdown.code(value if text is None else text)
-
-
-def _rest(count: int, what: str) -> str:
-    return f"And {count - _ROWS} more {what}." if count > _ROWS else ""
-
-
-def _classes(of: Comparison) -> str:
-    if of.same_predictions:
-        return ""
-    if isinstance(of.classes, Unknown):
-        return "" if isinstance(of.test, Unknown) else f"By class: not known, {_why(of.classes)}."
-    ranked = sorted(of.classes, key=lambda found: found.corrected)
-    shown = sorted(ranked[:_ROWS], key=lambda found: found.label)
-    real = [found for found in of.classes if found.verdict != "no difference"]
-    words = _named(of, real) if real else "no class differs beyond noise"
-    header = [
-        "Class",
-        "Images",
-        "Right before",
-        "Right now",
-        "Fixed",
-        "Broken",
-        "p",
-        "corrected p",
-        "",
-    ]
-    return markdown.details(
-        f"By class: {words}",
-        markdown.table(header, [_class_row(of, found) for found in shown], "lrrrrrrr"),
-        *(
-            [_rest(len(of.classes), "classes, all with a larger p")]
-            if len(of.classes) > _ROWS
-            else []
-        ),
-        "The corrected p (Holm's method) allows for looking at so many classes; the last column "
-        "goes by it.",
-    )
-
-
-def _named(of: Comparison, found: Sequence[ClassTest]) -> str:
-    parts = []
-    for word in ("better", "worse"):
-        names = [markdown.escape(name(of, each.label)) for each in found if each.verdict == word]
-        if names:
-            parts.append(f"{word} {', '.join(names[:5])}{' and others' if len(names) > 5 else ''}")
-    return "; ".join(parts)
-
-
-def _class_row(of: Comparison, found: ClassTest) -> list[str]:
-    test = found.test
-    return [
-        markdown.escape(name(of, found.label)),
-        f"{test.images[1]:,}",
-        *(percent(share) for share in test.shares),
-        str(len(test.fixed or ())),
-        str(len(test.broken or ())),
-        _p(test.p_value),
-        _p(found.corrected),
-        "no difference"
-        if found.verdict == "no difference"
-        else f"{_MARKS[found.verdict]} {found.verdict}",
-    ]
-
-
-def name(of: Comparison, label: int) -> str:
-    """The name of a class, or its number where the catalogue has none."""
-    names = of.after.class_names or of.before.class_names
-    return names[label] if label < len(names) and names[label].strip() else f"class {label}"
-
-
-def matrices(of: Comparison) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """The confusion matrices before and after, K x K, when both are known and comparable."""
-    before, after = of.before.labels, of.after.labels
-    if isinstance(before, Unknown) or isinstance(after, Unknown) or not of.comparable:
-        return None
-    count = max(before.num_classes, after.num_classes)
-    return (
-        confusion_matrix(before.actual, before.predicted, count),
-        confusion_matrix(after.actual, after.predicted, count),
-    )
-
-
-def _confusions(of: Comparison, drawn: bool) -> str:
-    if (found := matrices(of)) is None:
-        return ""
-    change = found[1] - found[0]
-    wrong = change - np.diag(np.diag(change))
-    order = np.argsort(-np.abs(wrong), axis=None, kind="stable")[:10]
-    pairs = [divmod(int(cell), len(change)) for cell in order if wrong.flat[cell]]
-    if not pairs:
-        return ""
-    rows = [
-        [
-            markdown.escape(name(of, actual)),
-            markdown.escape(name(of, predicted)),
-            *(str(matrix[actual, predicted]) for matrix in found),
-            _minus(f"{wrong[actual, predicted]:+d}"),
-        ]
-        for actual, predicted in pairs
-    ]
-    header = ["Actual", "Predicted", "Before", "After", "Change"]
-    return markdown.details(
-        "Confusions that changed most",
-        *([markdown.image(CONFUSION, "Change of the confusion matrix")] if drawn else []),
-        markdown.table(header, rows, "llrrr"),
-    )
-
-
-def _images(of: Comparison, drawn: bool) -> str:
-    test = of.test
-    if isinstance(test, Unknown) or test.fixed is None or test.broken is None:
-        return ""
-    if not test.fixed and not test.broken:
-        return ""
-    return markdown.details(
-        f"Images that changed sides: {len(test.fixed):,} fixed, {len(test.broken):,} broken",
-        *([markdown.image(IMAGES, "Test images that were fixed and broken")] if drawn else []),
-        f"Fixed, by index in the test set: {_indices(test.fixed)}.",
-        f"Broken: {_indices(test.broken)}.",
-    )
-
-
-def _indices(found: Sequence[int]) -> str:
-    if not found:
-        return "none"
-    more = f" and {len(found) - _INDICES:,} more" if len(found) > _INDICES else ""
-    return ", ".join(map(str, found[:_INDICES])) + more
-
-
-def _training(of: Comparison, drawn: bool) -> str:
-    known = [isinstance(side.history, Unknown) for side in (of.before, of.after)]
-    notes = [
-        f"Curves {when}: not known, {_why(side.history)}."
-        for when, side, unknown in zip(
-            ("before", "after"), (of.before, of.after), known, strict=True
-        )
-        if unknown
-    ]
-    return markdown.details(
-        "Training",
-        *([markdown.image(CURVES, "Loss and accuracy by epoch of both runs")] if drawn else []),
-        _metrics_table(
-            "Training",
-            _TRAINING_MEASURES,
-            of.before.training,
-            of.after.training,
-            of.comparable,
-        ),
-        *notes,
-    )
-
-
-def _stages(found: list[pipeline.Change] | Unknown) -> str:
-    if isinstance(found, Unknown):
-        return f"Stages that ran: not known, {_why(found)}."
-    ran = [change.stage for change in found if change.state == "ran"]
-    waiting = [change.stage for change in found if change.state == "pending"]
-    parts = [f"{', '.join(ran)} ran" if ran else "none ran"]
-    if waiting:
-        parts.append(f"{', '.join(waiting)} still to run")
-    rows = [
-        [markdown.code(change.stage), _STATES[change.state], _because(change.causes)]
-        for change in found
-    ]
-    return markdown.details(
-        f"Stages: {markdown.escape('; '.join(parts))}",
-        markdown.table(["Stage", "What became of it", "Because of"], rows),
-        "A stage that ran may have come out of DVC's run cache: dvc.lock does not tell.",
-    )
-
-
-def _because(causes: Sequence[str]) -> str:
-    more = f" and {len(causes) - 6} more" if len(causes) > 6 else ""
-    return ", ".join(markdown.code(cause) for cause in causes[:6]) + more or "–"
-
-
-def _model(of: Comparison) -> str:
-    sizes = [
-        None if isinstance(side.lock, Unknown) else pipeline.size(side.lock, sides.MODEL)
-        for side in (of.before, of.after)
-    ]
-    counts = [
-        None if isinstance(side.training, Unknown) else side.training.get("parameters")
-        for side in (of.before, of.after)
-    ]
-    rows = [
-        [
-            title,
-            *(_value(value, "count") for value in pair),
-            _delta(pair[0], pair[1], "count", True),
-        ]
-        for title, pair in (("Parameters", counts), ("File (bytes)", sizes))
-    ]
-    return markdown.details(
-        f"Model: {_value(counts[1], 'count')} parameters",
-        markdown.table(["Model", "Before", "After", "Difference"], rows, "lrrr"),
-        "How long the training took is not among the results, which are the same bytes on every "
-        "run; the log of `dvc repro` shows it.",
-    )
-
-
 def _method(of: Comparison) -> str:
     test = of.test
     lines = [
@@ -462,15 +125,3 @@ def _method(of: Comparison) -> str:
             "goes by the test."
         )
     return markdown.details("How to read this", *lines)
-
-
-def _signed(share: float) -> str:
-    return _minus(f"{100 * share:+.2f}")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "below 0.001"

@@ -27,6 +27,8 @@ TEST = "data/normalized/test.npz"
 RAW = "data/raw"
 MODEL = "models/model.keras"
 
+_LONGEST = 300  # letters of a reason
+
 T = TypeVar("T")
 
 
@@ -100,7 +102,7 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
             return get()
         except UserError as error:
             reason = str(error).splitlines()[0]
-            return Unknown(reason.replace(f"{folder.as_posix()}/", "").rstrip("."))
+            return Unknown(reason.replace(f"{folder.as_posix()}/", "").rstrip(".")[:_LONGEST])
 
     def of(file: str) -> str:
         return str(folder / file)
