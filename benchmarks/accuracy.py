@@ -83,7 +83,7 @@ def run(recipe: str, seed: int, folder: Path) -> Row:
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table, one line a recipe."""
     lines = [
-        "| recipe | tutorial | published | test accuracy | seeds | loss | parameters | training, s |",
+        "| recipe | tutorial | published | test accuracy | seeds | loss | parameters | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):

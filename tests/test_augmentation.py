@@ -60,7 +60,8 @@ def test_cutout_blanks_a_square_and_nothing_else() -> None:
 def test_rotation_and_zoom_keep_the_centre() -> None:
     image = np.zeros((32, 7, 7), np.float32)
     image[:, 3, 3] = 1
-    for settings in ({"rotation": 45.0}, {"zoom": 0.3}):
+    either: list[dict[str, Any]] = [{"rotation": 45.0}, {"zoom": 0.3}]
+    for settings in either:
         assert change(image, **settings)[:, 3, 3] == pytest.approx(np.ones(32), abs=1e-4)
 
 
@@ -73,7 +74,7 @@ def test_a_quarter_turn_of_a_symmetric_cross_stays_inside() -> None:
 
 
 def test_the_seed_alone_decides() -> None:
-    settings = {"shift": 2, "rotation": 10.0, "zoom": 0.1, "flip": True, "cutout": 2}
+    settings: dict[str, Any] = {"shift": 2, "rotation": 10.0, "zoom": 0.1, "flip": True, "cutout": 2}
     assert (change(IMAGES, **settings) == change(IMAGES, **settings)).all()
     assert (change(IMAGES, 1, **settings) != change(IMAGES, 2, **settings)).any()
 

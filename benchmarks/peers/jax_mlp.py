@@ -46,7 +46,7 @@ def prepare(images: Any, labels: Any, threads: int) -> Callable[[], Callable[[An
         )
         return (parameters, mean, square, count, key), value
 
-    @jax.jit
+    @jax.jit  # type: ignore[untyped-decorator] # JAX is not installed where types are checked
     def run(state: Any, batches: Any) -> Any:
         return jax.lax.scan(step, state, batches)
 

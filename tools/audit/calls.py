@@ -177,8 +177,7 @@ class Calls:
     def _open(self, arguments: list[Value], named: dict[str, Value]) -> Value:
         first = arguments[0] if arguments else named.get("file")
         mode = arguments[1] if len(arguments) > 1 else named.get("mode")
-        place = join(Place(""), [first]) if isinstance(first, Text) else first
-        self.flow.consume(place, written=_writes(mode))
+        self.flow.consume(self._path([first], {}), written=_writes(mode))
         return None
 
     def _text(self, arguments: list[Value], _: dict[str, Value]) -> Value:
