@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib import archive, catalogue, config, environment, files, idx, stage
+from stages.lib import archive, catalogue, config, environment, files, idx, splits, stage
 from stages.lib.errors import UserError
 
 RAW = Path("data/raw")
@@ -139,27 +139,6 @@ def _unexpected(split: str, expected: str, found: str) -> UserError:
     )
 
 
-def hold_out(
-    labels: npt.NDArray[Any], fraction: float, seed: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Splits the training set by class.
-
-    Args:
-        labels: N integers.
-        fraction: The share of every class that is held out, rounded to whole images.
-        seed: Draws which ones.
-
-    Returns:
-        The indices to train on and those held out, both ascending.
-    """
-    random = np.random.default_rng(seed)
-    held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        of_class = np.flatnonzero(labels == label)
-        held_out[random.permutation(of_class)[: round(fraction * len(of_class))]] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
 def scale(images: npt.NDArray[Any], pixel_max: float) -> npt.NDArray[np.float32]:
     """The images as float32 from 0 to 1."""
     scaled: npt.NDArray[np.float32] = np.divide(images, np.float32(pixel_max), dtype=np.float32)
@@ -177,13 +156,15 @@ def main(settings: Settings) -> None:
         raise _unexpected(
             "test", f"images of shape {shape} as for training", f"{test[0].shape[1:]}"
         )
-    kept, held_out = hold_out(labels, settings.params.validation_fraction, settings.params.seed)
+    kept, held_out = splits.hold_out(
+        labels, settings.params.validation_fraction, settings.params.seed
+    )
     if not len(kept):
         raise UserError(
             f"{config.PARAMS}: normalize.validation_fraction: expected a share that leaves images "
             f"to train on, found {settings.params.validation_fraction}.\nLower it and run again."
         )
-    splits: dict[str, tuple[Raw, npt.NDArray[np.intp] | slice]] = {
+    parts: dict[str, tuple[Raw, npt.NDArray[np.intp] | slice]] = {
         "train": ((images, labels), kept),
         "validation": ((images, labels), held_out),
         "test": (test, slice(None)),
@@ -191,7 +172,7 @@ def main(settings: Settings) -> None:
     print(f"{settings.dataset}, pixels 0 to {entry.pixel_max:g} to float32 0 to 1:")
     with files.replacing(NORMALIZED) as temporary:
         temporary.mkdir()
-        for name, ((x, y), chosen) in splits.items():
+        for name, ((x, y), chosen) in parts.items():
             split = archive.Split(
                 images=scale(x[chosen], entry.pixel_max),
                 labels=y[chosen].astype(np.int64),

@@ -23,6 +23,7 @@ from stages.lib import (
     schedule,
     stage,
 )
+from stages.lib.errors import UserError
 
 with runtime.starting():
     import keras
@@ -106,6 +107,12 @@ def fit(
         order = np.random.default_rng([params.seed, epoch]).permutation(len(split.labels))
         report, every = progress(f"Epoch {epoch}/{params.epochs}", steps)
         scores = training.epoch(images, labels, order, rates[epoch - 1], report, every)
+        if not math.isfinite(scores.loss):
+            raise UserError(
+                f"{config.PARAMS}: train.learning_rate: expected one that lets the loss fall; with "
+                f"{params.learning_rate:g} it became {scores.loss} in epoch {epoch}.\n"
+                "Lower it, or raise train.warmup, and run again."
+            )
         row = {"learning_rate": float(rates[epoch - 1, -1])}
         row |= {"loss": scores.loss, "accuracy": scores.accuracy}
         if len(validation.labels):
@@ -114,7 +121,8 @@ def fit(
         history.append({name: float(f"{value:.6g}") for name, value in row.items()})
         numbers = ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k[-4:] in ("loss", "racy"))
         print(f"Epoch {epoch}/{params.epochs}: {numbers}", flush=True)
-        kept.save(training.variables, history)
+        if runtime.is_chief():
+            kept.save(training.variables, history)
     return history
 
 
@@ -167,29 +175,32 @@ def main(settings: Settings) -> None:
     """Writes models/model.keras and reports/train/, metrics.json last."""
     params = settings.params
     runtime.configure(params.threads, params.seed)
+    strategy = runtime.strategy()
     split, validation = archive.read(TRAIN), archive.read(VALIDATION)
     num_classes = len(split.class_names)
-    model = architectures.build(
-        settings.architecture, split.images.shape[1:], num_classes, settings.arguments
-    )
-    model.summary(line_length=80)
-    training = loop.Loop(
-        model,
-        optimizers.make(params.optimizer, params.weight_decay),
-        loop.cross_entropy(num_classes, params.label_smoothing),
-        params.batch_size,
-        augmentation.make(params.augmentation),
-        params.seed,
-    )
-    batch = slice(params.batch_size)
-    untrained = training.evaluate(split.images[batch], split.labels[batch])
-    print(
-        f"Untrained loss on one batch: {untrained.loss:.4f}; "
-        f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
-    )
-    kept = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
-    history = fit(training, split, validation, params, kept)
-
+    with strategy.scope():
+        model = architectures.build(
+            settings.architecture, split.images.shape[1:], num_classes, settings.arguments
+        )
+        training = loop.Loop(
+            model,
+            optimizers.make(params.optimizer, params.weight_decay),
+            loop.cross_entropy(num_classes, params.label_smoothing),
+            params.batch_size,
+            augmentation.make(params.augmentation),
+            params.seed,
+        )
+        model.summary(line_length=80)
+        batch = slice(params.batch_size)
+        untrained = training.evaluate(split.images[batch], split.labels[batch])
+        print(
+            f"Untrained loss on one batch: {untrained.loss:.4f}; "
+            f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
+        )
+        kept = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
+        history = fit(training, split, validation, params, kept)
+    if not runtime.is_chief():
+        return
     keras_file.save(with_output(model, settings.output), MODEL)
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)

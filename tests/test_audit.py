@@ -666,7 +666,7 @@ def test_a_fresh_lock_passes_without_any_data(locked: Small) -> None:
     ("name", "old", "new", "parts"),
     [
         ("stages/scale.py", "* n", "* n * 1", ["scale: stages/scale.py changed"]),
-        ("params.yaml", "factor: 2", "factor: 3", ["scale:", "scale is", "it ran with"]),
+        ("params.yaml", "factor: 2", "factor: 3", ["scale:", "scale.factor is 3, it ran with 2"]),
         ("environment.yaml", 'pyyaml: "', 'pyyaml: "1', ["scale:", "environment.yaml: pyyaml"]),
         ("reports/metrics.json", ":", ": ", ["count: reports/metrics.json is not the one"]),
         ("data/numbers/one.txt", "1", "2", ["scale: data/numbers changed"]),

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from stages.lib import files
 from stages.lib.errors import UserError
-from stages.normalize import hold_out
+from stages.lib.splits import hold_out
 
 EMBEDDED = Path("data/embedded")
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}

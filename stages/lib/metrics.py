@@ -16,7 +16,8 @@ Labels = npt.NDArray[np.int64]
 def log_softmax(logits: npt.NDArray[np.floating]) -> Floats:
     """The logarithms of the probabilities that logits (N x K) stand for."""
     shifted: Floats = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    normalizer: Floats = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted - normalizer
 
 
 def cross_entropy(log_probabilities: Floats, labels: Labels) -> float:

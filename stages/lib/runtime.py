@@ -1,10 +1,12 @@
 """How TensorFlow starts: quietly, and with the same settings on every machine."""
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -38,8 +40,32 @@ def configure(threads: int, seed: int = 0) -> None:
     keras.utils.set_random_seed(seed)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    with _quietly():
-        tf.config.list_logical_devices()
+    if not os.environ.get("TF_CONFIG"):  # then the strategy has to come first
+        with _quietly():
+            tf.config.list_logical_devices()
+
+
+def strategy() -> Any:
+    """How training is spread, as TensorFlow calls it.
+
+    With TF_CONFIG set it is one of the workers that it describes; with several GPUs all of them
+    are used; else it is the plain one. Call it after ``configure`` and before anything else.
+    """
+    import tensorflow as tf
+
+    if os.environ.get("TF_CONFIG"):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def is_chief() -> bool:
+    """Whether this process writes: true but for the other workers that TF_CONFIG describes."""
+    task = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    others = "chief" in task.get("cluster", {})
+    kind, index = task.get("task", {}).get("type", "chief"), task.get("task", {}).get("index", 0)
+    return kind == "chief" or (kind == "worker" and int(index) == 0 and not others)
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def _declared(root: Path, fix: bool) -> tuple[list[Finding], str, list[str]]:
 
 def _report(findings: Sequence[Finding], fine: str, advice: Sequence[str] = ()) -> int:
     for line in (*findings, *advice):
-        print(line)
+        print(line, flush=True)  # before the count, which goes to the other stream
     if not findings:
         print(f"ok: {fine}")
         return 0

@@ -157,9 +157,21 @@ def _params(root: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -
                 yield Stale(stage.name, f"{label} is not in {LOCK}")
             elif not configuration.has(content, name):
                 yield Stale(stage.name, f"{label} is gone")
-            elif (now := pipeline.lookup(content, name)) != entry.params[file, name]:
-                was = entry.params[file, name]
-                yield Stale(stage.name, f"{label} is {_short(now)}, it ran with {_short(was)}")
+            else:
+                now, was = pipeline.lookup(content, name), entry.params[file, name]
+                for inner, one, other in _changed(name, now, was):
+                    yield Stale(
+                        stage.name, f"parameter {file}: {inner} is {one}, it ran with {other}"
+                    )
+
+
+def _changed(key: str, now: object, was: object) -> Iterator[tuple[str, str, str]]:
+    """The keys at and below ``key`` whose values differ, and both values."""
+    if isinstance(now, dict) and isinstance(was, dict):
+        for name in now | was:
+            yield from _changed(f"{key}.{name}", now.get(name, "gone"), was.get(name, "none"))
+    elif now != was:
+        yield key, _short(now), _short(was)
 
 
 def _results(root: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -> Iterator[Stale]:
