@@ -60,7 +60,7 @@ def execute(command: list[str], folder: Path, **environment: str) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run() -> Callable[..., Finished]:
     """``run(command, folder, NAME="value")`` runs a command with more environment variables."""
     return execute

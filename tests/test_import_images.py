@@ -46,10 +46,10 @@ def test_the_pipeline_takes_what_was_made(
     pictures: Path,
     project: Any,
     run_stage: Callable[[str], Any],
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     import_images.main([str(pictures), "tones"])
-    project.datasets |= yaml.safe_load(capsys.readouterr().out)
+    project.datasets |= yaml.safe_load(capfd.readouterr().out)
     project.params["dataset"] = "tones"
     project.save()
     assert run_stage("download").code == 0

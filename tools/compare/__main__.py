@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stages.lib import files
+from stages.lib import config, files
 from stages.lib.errors import UserError
 from tools.compare import comparison, markdown, pipeline, record, report, revisions, sides
 from tools.compare.comparison import Comparison
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(revision: str | None, images: bool, as_json: bool, gate: bool) -> int:
     tree = revisions.work_tree()
+    config.read(config.PARAMS)  # a mistake in it is better mended than reported
     base = revisions.find_base(revision)
     with tempfile.TemporaryDirectory() as temporary:
         found = comparison.compare(*_sides(base, Path(temporary)))

@@ -163,11 +163,25 @@ def fetch(path: str, revision: str | None, folder: Path) -> Path:
     from dvc.api import DVCFileSystem  # type: ignore[import-untyped]
 
     try:
-        content = DVCFileSystem(".", rev=revision).read_bytes(path)
+        content = DVCFileSystem(".", rev=revision, config=_storage()).read_bytes(path)
     except Exception as error:  # whatever DVC or the remote's library says
         raise UserError(f"{path}: {_reason(error)}") from None
     files.write_bytes(folder / path, content)
     return folder / path
+
+
+def _storage() -> dict[str, Any]:
+    """Where the work tree's DVC keeps its outputs: a revision's own settings may be older, and
+    those of .dvc/config.local are in no revision."""
+    from dvc.repo import Repo
+
+    with Repo(".") as repo:
+        remote = repo.config["core"].get("remote")
+        return {
+            "core": {"remote": remote} if remote else {},
+            "remote": dict(repo.config["remote"]),
+            "cache": dict(repo.config["cache"]),
+        }
 
 
 def _reason(error: Exception) -> str:

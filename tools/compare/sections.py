@@ -197,7 +197,9 @@ def _named(of: Comparison, found: Sequence[ClassTest]) -> str:
             markdown.escape(class_name(of, each.label)) for each in found if each.verdict == word
         ]
         if names:
-            parts.append(f"{word} {', '.join(names[:5])}{' and others' if len(names) > 5 else ''}")
+            parts.append(
+                f"{word} at {', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
+            )
     return "; ".join(parts)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from stages.lib import config, files, results
+from stages.lib import catalogue, config, files, results
 from stages.lib.environment import ENVIRONMENT
 from stages.lib.errors import UserError
 from tools.compare import pipeline
@@ -110,7 +110,6 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
     params = known(lambda: config.read(of(config.PARAMS)))
     entry = known(lambda: _active_entry(of(config.DATASETS), params))
     versions = known(lambda: pipeline.flatten(config.read(of(ENVIRONMENT))))
-    names = [] if isinstance(entry, Unknown) else entry.get("class_names")
     return Side(
         name=name,
         settings={
@@ -118,7 +117,7 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
             config.DATASETS: entry if isinstance(entry, Unknown) else pipeline.flatten(entry),
             ENVIRONMENT: versions,
         },
-        class_names=[str(name) for name in names] if isinstance(names, list) else [],
+        class_names=[] if isinstance(entry, Unknown) else _class_names(entry),
         lock=known(lambda: _read_lock(folder / "dvc.lock")),
         pending=known(lambda: pipeline.pending(folder)),
         metrics=known(lambda: _read_metrics(folder / METRICS)),
@@ -131,10 +130,17 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
 def _active_entry(file: str, params: dict[str, Any] | Unknown) -> dict[str, Any]:
     if isinstance(params, Unknown):
         raise UserError(params.reason)
-    dataset, catalogue = params.get("dataset"), config.read(file)
-    if not isinstance(entry := catalogue.get(str(dataset)), dict):
+    dataset, entries = params.get("dataset"), config.read(file)
+    if not isinstance(entry := entries.get(str(dataset)), dict):
         raise UserError(f"{file}: has no entry {dataset}")
     return entry
+
+
+def _class_names(entry: dict[str, Any]) -> list[str]:
+    """The English names, of whatever shape an earlier or unchecked catalogue is."""
+    found = entry.get("class_names")
+    names = catalogue.names(found, "en") if isinstance(found, list | dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _read_lock(path: Path) -> pipeline.Lock:

@@ -1,0 +1,96 @@
+"""The recipes on real MNIST and Fashion-MNIST, through `dvc repro`."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.real_data
+
+
+class Work:
+    """A copy of the repository in which recipes are run on the real data."""
+
+    def __init__(self, repository: Any, mirror: Path) -> None:
+        self.repository, self.mirror = repository, mirror
+        self.path: Path = repository.path
+
+    def take(self, recipe: str, **train: object) -> None:
+        """Copies a recipe to params.yaml, with other values in its section ``train``."""
+        content = yaml.safe_load((self.path / f"recipes/{recipe}.yaml").read_text("utf-8"))
+        content["train"] |= train
+        (self.path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+
+    def repro(self, *arguments: str, prefix: tuple[str, ...] = ()) -> list[str]:
+        """Runs `dvc repro` and returns the stages that ran."""
+        done = self.repository.run(
+            *prefix, "dvc", "repro", *arguments, DATASET_MIRROR=str(self.mirror)
+        )
+        assert done.code == 0, done.out + done.err
+        return re.findall(r"^Running stage '(\w+)'", done.out, re.MULTILINE)
+
+    def accuracy(self) -> float:
+        metrics = json.loads((self.path / "reports/evaluate/metrics.json").read_text("utf-8"))
+        assert metrics["images"] == 10_000
+        return float(metrics["accuracy"])
+
+    def commit(self) -> None:
+        self.repository.run("git", "add", "-A")
+        self.repository.run("git", "commit", "-qm", "results")
+
+    def differences(self) -> str:
+        """What Git and DVC see changed since the last commit."""
+        of_git = self.repository.run("git", "status", "--porcelain").out
+        of_dvc = self.repository.run("dvc", "diff", "--json").out.strip()
+        nothing = json.loads(of_dvc or "{}")
+        return str(of_git) + "".join(str(files) for files in nothing.values() if files)
+
+
+@pytest.fixture
+def work(repository: Any, mirror: Path) -> Work:
+    return Work(repository, mirror)
+
+
+def test_recipes_reach_their_figures_and_switching_back_runs_nothing(work: Work) -> None:
+    work.take("mnist-mlp-logits")
+    work.repro()
+    assert work.accuracy() >= 0.975
+    work.take("fashion-mlp-softmax")
+    assert work.repro() == ["download", "normalize", "train", "evaluate", "plot"]
+    assert work.accuracy() >= 0.87
+    work.take("mnist-mlp-logits")
+    assert work.repro() == []
+    assert work.accuracy() >= 0.975
+
+
+def test_the_report_page_in_chinese(work: Work) -> None:
+    work.take("fashion-mlp-softmax", epochs=1)
+    params = (work.path / "params.yaml").read_text("utf-8")
+    text = params.replace("class_names: en", "class_names: zh")
+    (work.path / "params.yaml").write_text(text, "utf-8")
+    work.repro()
+    page = (work.path / "reports/index.html").read_text("utf-8")
+    assert all(name in page for name in ("短靴", "连衣裙", "凉鞋"))
+
+
+@pytest.mark.parametrize("recipe", ["mnist-mlp-logits", "mnist-cnn"])
+def test_running_again_by_force_changes_no_byte(recipe: str, work: Work) -> None:
+    work.take(recipe, epochs=1)
+    if recipe == "mnist-cnn":
+        text = (work.path / "params.yaml").read_text("utf-8")
+        content = yaml.safe_load(text)
+        content["model"]["cnn"] |= {"channels": [4, 8], "convolutions": [1, 1]}
+        (work.path / "params.yaml").write_text(yaml.safe_dump(content), "utf-8")
+    work.repro()
+    work.commit()
+    stages = work.repro("--force")
+    assert len(stages) == 5
+    assert work.differences() == ""
+    if shutil.which("taskset") and sys.platform == "linux":
+        assert len(work.repro("--force", prefix=("taskset", "-c", "0"))) == 5
+        assert work.differences() == ""

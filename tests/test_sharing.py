@@ -1,0 +1,93 @@
+"""Two clones with one remote: what one has made, the other does not run again."""
+
+import dataclasses
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def bucket() -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of an S3-compatible server with one bucket, and the settings to reach it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(100):
+        try:
+            urlopen(Request(f"{url}/storage", method="PUT"), timeout=5).close()  # makes the bucket
+            break
+        except (URLError, ConnectionError):
+            time.sleep(0.2)
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    yield url, {**keys, "AWS_DEFAULT_REGION": "us-east-1"}
+    server.terminate()
+    server.wait()
+
+
+def stages_run(done: Any) -> list[str]:
+    assert done.code == 0, done.out + done.err
+    return re.findall(r"^Running stage '(\w+)'", done.out, re.MULTILINE)
+
+
+def share(first: Any, *settings: str, **environment: str) -> None:
+    """Runs the pipeline in one clone, pushes, and reproduces in another without running.
+
+    Args:
+        first: The one clone.
+        settings: What follows `dvc remote`, to set the remote up.
+        environment: What reaching the remote needs.
+    """
+    for setting in settings:
+        assert first.run("dvc", "remote", *setting.split()).code == 0
+    assert len(stages_run(first.run("dvc", "repro"))) == 5
+    first.run("git", "add", "-A")
+    first.run("git", "commit", "-qm", "results")
+    first.edit("params.yaml", "predictions: 15", "predictions: 4")
+    assert stages_run(first.run("dvc", "repro")) == ["plot"]
+    assert first.run("dvc", "push", "--run-cache", **environment).code == 0
+    first.run("git", "checkout", "-q", "--", ".")
+
+    second = dataclasses.replace(first, path=first.path.parent / "second")
+    assert first.run("git", "clone", "-q", str(first.path), str(second.path)).code == 0
+    # Only what a changed stage needs is fetched: images and tables, neither raw files nor model
+    second.edit("params.yaml", "predictions: 15", "predictions: 5")
+    done = second.run("dvc", "repro", "--pull", "--allow-missing", **environment)
+    assert stages_run(done) == ["plot"]
+    assert not (second.path / "data/raw").exists()
+    assert not (second.path / "models").exists()
+    # A state that no commit holds comes out of the run cache
+    second.edit("params.yaml", "predictions: 5", "predictions: 4")
+    assert second.run("dvc", "pull", "--run-cache", **environment).code == 0
+    assert stages_run(second.run("dvc", "repro")) == []
+    second.run("git", "checkout", "-q", "--", ".")
+    assert second.run("dvc", "pull", **environment).code == 0
+    assert stages_run(second.run("dvc", "repro")) == []
+    assert second.run("git", "status", "--porcelain").out == ""
+
+
+def test_a_folder_as_remote(repository: Any, tmp_path: Path) -> None:
+    share(repository, f"add -d storage {tmp_path / 'remote'}")
+
+
+def test_an_s3_compatible_server_as_remote(
+    repository: Any, bucket: tuple[str, dict[str, str]]
+) -> None:
+    url, environment = bucket
+    settings = ("add -d storage s3://storage/data", f"modify storage endpointurl {url}")
+    share(repository, *settings, **environment)
