@@ -12,9 +12,14 @@ def describe(*packages: str) -> str:
     names = packages or ("tensorflow", "keras", "numpy", "dvc")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {platform.system()}; "
+        f"{_processor()}, {cores()} cores, {platform.system()}; "
         f"Python {platform.python_version()}, {versions}."
     )
+
+
+def cores() -> int:
+    """The number of processor cores."""
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:

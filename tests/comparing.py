@@ -182,10 +182,12 @@ class Repository:
         pipeline, lock = {}, {}
         for stage, (keys, deps, outs) in _PIPELINE.items():
             in_git = [name for name in outs if name.endswith(_IN_GIT)]
-            pipeline[stage] = {"cmd": f"echo {stage}", "params": keys, "deps": deps}
-            pipeline[stage]["outs"] = [
-                {name: {"cache": False}} if name in in_git else name for name in outs
-            ]
+            pipeline[stage] = {
+                "cmd": f"echo {stage}",
+                "params": keys,
+                "deps": deps,
+                "outs": [{name: {"cache": name not in in_git}} for name in outs],
+            }
             lock[stage] = {
                 "cmd": f"echo {stage}",
                 "deps": [self._hashed(name) for name in deps],

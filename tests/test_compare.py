@@ -274,6 +274,7 @@ def test_a_shallow_clone_says_how_to_deepen_it(
     monkeypatch.setenv("GITHUB_BASE_REF", "main")
     assert "fetch-depth: 0" in made.fails()
     monkeypatch.delenv("GITHUB_BASE_REF")
+    assert "fetch-depth: 0" in made.fails()
     assert "fetch-depth: 0" in made.fails("HEAD~1")
     subprocess.run(["git", "fetch", "-q", "--depth", "1", "origin", "main:main"], check=True)
     message = made.fails()

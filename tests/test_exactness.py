@@ -2,8 +2,8 @@
 
 The keys come from params.yaml, datasets.yaml and environment.yaml, the files from stages/. What is
 expected comes from the code: the parameters that `tools.audit` finds it to read, the modules that
-Python imports when it runs. What happens is DVC's: real `dvc repro`, with stages that do nothing but
-write the same outs, so that only what a change itself reaches runs.
+Python imports when it runs. What happens is DVC's: real `dvc repro`, with stages that do nothing
+but write the same outs, so that only what a change itself reaches runs.
 """
 
 import copy

@@ -171,8 +171,10 @@ def fetch(path: str, revision: str | None, folder: Path) -> Path:
 
 
 def _storage() -> dict[str, Any]:
-    """Where the work tree's DVC keeps its outputs: a revision's own settings may be older, and
-    those of .dvc/config.local are in no revision."""
+    """Where the work tree's DVC keeps outputs.
+
+    The settings of a revision may be older, and those of .dvc/config.local are in no revision.
+    """
     from dvc.repo import Repo
 
     with Repo(".") as repo:

@@ -113,7 +113,7 @@ def _main_branch() -> str:
             return name
     raise UserError(
         f"No main branch: expected one of {', '.join(_MAINS)}; found {_names() or 'no branch'}.\n"
-        "Name the revision to compare with: `python -m tools.compare REV`."
+        + (_deepen() if _shallow() else "Name the revision: `python -m tools.compare REV`.")
     )
 
 
@@ -168,7 +168,7 @@ def _deepen() -> str:
     if not _shallow():
         return "Run `git fetch --all` and try again."
     return (
-        "Run `git fetch --unshallow origin`; in CI set `fetch-depth: 0` for actions/checkout on "
+        "Run `git fetch --unshallow origin '+refs/heads/*:refs/remotes/origin/*'`; in CI set `fetch-depth: 0` for actions/checkout on "
         "GitHub, `GIT_DEPTH: 0` on GitLab."
     )
 
