@@ -3,8 +3,8 @@
     python -m benchmarks.scale MIRROR [--sizes 10000 60000 240000 1000000]
 
 The images are MNIST's, repeated and moved by a few pixels. Each stage runs as its own process on a
-data set of that size: normalize, train (one epoch of R4's set-up) and evaluate (a tenth as many test
-images). The table is written to benchmarks/scale.md.
+data set of that size: normalize, train (one epoch of R4's set-up) and evaluate (a tenth as many
+test images). The table is written to benchmarks/scale.md.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """How TensorFlow starts: quietly, and with the same settings on every machine."""
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -15,11 +16,22 @@ def starting() -> Iterator[None]:
 
     What a user's environment would change about the numbers is settled here. TensorFlow's notes
     about the machine, which it prints whatever the log level, are kept back; whoever sets
-    TF_CPP_MIN_LOG_LEVEL sees them.
+    TF_CPP_MIN_LOG_LEVEL sees them. Two things that make the import slow and serve no stage are left
+    out: collecting garbage while modules are made (a quarter of the time), and matplotlib, which
+    Keras imports wherever it finds it (a sixth).
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with _quietly():
-        yield
+    hidden = "matplotlib" not in sys.modules
+    if hidden:
+        sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's way to say: none here
+    gc.disable()
+    try:
+        with _quietly():
+            yield
+    finally:
+        gc.enable()
+        if hidden:
+            del sys.modules["matplotlib"]
 
 
 def configure(threads: int, seed: int = 0) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 LIMIT = 60_000  # of GitHub's 65,536 characters; the client makes image addresses longer
 _LONGEST_LINK = 2_000
 
-_SPECIAL = {letter: f"&#{ord(letter)};" for letter in "|*_`[]<>~$#\\"}
+_SPECIAL = {letter: f"&#{ord(letter)};" for letter in "|*_`[]<>~$#:\\"}
 _SPECIAL["@"] = "&#64;&#8203;"  # GitHub looks for mentions after the entities are gone
 _RULES = {
     "an <img> tag, which is not published": r"<img\b",
@@ -37,7 +37,7 @@ def escape(text: object) -> str:
     return "".join(_SPECIAL.get(letter, letter) for letter in line)
 
 
-def code(value: object, longest: int = 60) -> str:
+def code(value: object, longest: int = 64) -> str:
     """A value in code letters, cut to ``longest`` characters."""
     text = " ".join(str(value).split())
     cut = text if len(text) <= longest else f"{text[: longest - 1]}…"

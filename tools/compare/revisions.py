@@ -168,8 +168,8 @@ def _deepen() -> str:
     if not _shallow():
         return "Run `git fetch --all` and try again."
     return (
-        "Run `git fetch --unshallow origin '+refs/heads/*:refs/remotes/origin/*'`; in CI set `fetch-depth: 0` for actions/checkout on "
-        "GitHub, `GIT_DEPTH: 0` on GitLab."
+        "Run `git fetch --unshallow origin '+refs/heads/*:refs/remotes/origin/*'`; in CI set "
+        "`fetch-depth: 0` for actions/checkout on GitHub, `GIT_DEPTH: 0` on GitLab."
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.lib import config
 from stages.lib.descriptions import percent
 from tools.compare import markdown, pipeline, sides
 from tools.compare.accuracy import ClassTest
@@ -13,6 +14,7 @@ from tools.compare.comparison import ABSENT, Comparison, class_name, matrices
 from tools.compare.sides import Unknown
 
 _ROWS = 30  # of a table; the rest is counted
+_FEW = 4  # changes of data or versions that need no fold
 _INDICES = 40
 
 CURVES, CONFUSION, IMAGES = "curves.png", "confusion.png", "images.png"
@@ -127,21 +129,34 @@ def _delta(before: float | None, after: float | None, kind: str, comparable: boo
 
 
 def changes(of: Comparison) -> list[str]:
-    """What a person changed: parameters, data, versions."""
-    rows, unknown = [], []
+    """What a person changed: parameters first, then data and versions, which may be long."""
+    shown, hidden, unknown = [], [], []
     for file, values in of.changed.items():
         if isinstance(values, Unknown):
             unknown.append(f"Changes of {markdown.code(file)}: not known, {_why(values)}.")
             continue
-        rows += [
+        rows = [
             [markdown.code(file), markdown.code(key), *(_setting(value) for value in pair)]
             for key, pair in values.items()
         ]
-    header = ["Changed in", "Key", "Before", "After"]
+        (shown if file == config.PARAMS or len(rows) <= _FEW else hidden).extend(rows)
+    blocks = [
+        *_settings(shown),
+        *(
+            [markdown.details("Data and versions that changed", *_settings(hidden))]
+            if hidden
+            else []
+        ),
+        *unknown,
+    ]
+    return blocks or ["Parameters, data set and library versions: unchanged."]
+
+
+def _settings(rows: Sequence[Sequence[str]]) -> list[str]:
     if not rows:
-        none = "" if unknown else "Parameters, data set and library versions: unchanged."
-        return [*unknown, none]
-    return [markdown.table(header, rows[:_ROWS]), _rest(len(rows), "changes"), *unknown]
+        return []
+    table = markdown.table(["Changed in", "Key", "Before", "After"], rows[:_ROWS])
+    return [table, f"And {len(rows) - _ROWS} more."] if len(rows) > _ROWS else [table]
 
 
 def _setting(value: object) -> str:
@@ -150,10 +165,6 @@ def _setting(value: object) -> str:
     if value is None or isinstance(value, bool):
         return markdown.code(json.dumps(value))
     return markdown.code(value)
-
-
-def _rest(count: int, what: str) -> str:
-    return f"And {count - _ROWS} more {what}." if count > _ROWS else ""
 
 
 def classes(of: Comparison) -> str:
@@ -181,7 +192,7 @@ def classes(of: Comparison) -> str:
         f"By class: {words}",
         markdown.table(header, [_class_row(of, found) for found in shown], "lrrrrrrr"),
         *(
-            [_rest(len(of.classes), "classes, all with a larger p")]
+            [f"And {len(of.classes) - _ROWS} more classes, all with a larger p."]
             if len(of.classes) > _ROWS
             else []
         ),

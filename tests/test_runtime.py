@@ -1,0 +1,57 @@
+import gc
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.lib import runtime
+
+NOISE = """
+import os, sys
+from stages.lib import runtime
+with runtime.starting():
+    os.write(2, b"from C++\\n")
+    import keras
+runtime.configure(threads=3, seed=5)
+import tensorflow as tf
+print(tf.config.threading.get_intra_op_parallelism_threads(), keras.config.image_data_format())
+print("matplotlib" in sys.modules, keras.config.floatx(), keras.layers.Dense(1).name)
+import matplotlib.figure
+print("from Python", file=sys.stderr)
+"""
+
+
+def test_a_users_keras_settings_do_not_matter_and_tensorflow_is_quiet(
+    tmp_path: Path, run: object
+) -> None:
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float64", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"}'
+    )
+    assert callable(run)
+    done = run(
+        [sys.executable, "-c", NOISE], Path(__file__).parents[1],
+        KERAS_HOME=str(tmp_path), KERAS_BACKEND="jax",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out == "3 channels_last\nFalse float32 dense\n"
+    assert done.err == "from Python\n"
+
+
+def test_what_starting_takes_away_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    with pytest.raises(ZeroDivisionError), runtime.starting():
+        assert not gc.isenabled()
+        1 / 0  # noqa: B018
+    assert gc.isenabled()
+    assert "matplotlib" not in sys.modules
+
+
+def test_whoever_sets_the_log_level_sees_the_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    with runtime.starting():
+        os.write(2, b"from C++\n")
+    assert capfd.readouterr().err == "from C++\n"
