@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 LIMIT = 60_000  # of GitHub's 65,536 characters; the client makes image addresses longer
 _LONGEST_LINK = 2_000
 
-_SPECIAL = {letter: f"&#{ord(letter)};" for letter in "|*_`[]<>~$#:\\"}
+_SPECIAL = {letter: f"&#{ord(letter)};" for letter in "|*_`[]<>~$#\\"}
 _SPECIAL["@"] = "&#64;&#8203;"  # GitHub looks for mentions after the entities are gone
 _RULES = {
     "an <img> tag, which is not published": r"<img\b",
@@ -41,7 +41,8 @@ def code(value: object, longest: int = 64) -> str:
     """A value in code letters, cut to ``longest`` characters."""
     text = " ".join(str(value).split())
     cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return f"<code>{escape(cut)}</code>" if cut else "<code>&nbsp;</code>"
+    unlinked = escape(cut).replace(":", "&#58;")  # else half an address becomes a link
+    return f"<code>{unlinked}</code>" if cut else "<code>&nbsp;</code>"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:

@@ -1,5 +1,6 @@
 """The parts of a report, each a block of Markdown, empty where there is nothing to say."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tools.compare.sides import Unknown
 
 _ROWS = 30  # of a table; the rest is counted
 _FEW = 4  # changes of data or versions that need no fold
+_WIDE = 40  # letters of a list that is shown as one
 _INDICES = 40
 
 CURVES, CONFUSION, IMAGES = "curves.png", "confusion.png", "images.png"
@@ -130,14 +132,17 @@ def _delta(before: float | None, after: float | None, kind: str, comparable: boo
 
 def changes(of: Comparison) -> list[str]:
     """What a person changed: parameters first, then data and versions, which may be long."""
-    shown, hidden, unknown = [], [], []
+    shown: list[list[str]] = []
+    hidden: list[list[str]] = []
+    unknown: list[str] = []
     for file, values in of.changed.items():
         if isinstance(values, Unknown):
             unknown.append(f"Changes of {markdown.code(file)}: not known, {_why(values)}.")
             continue
         rows = [
             [markdown.code(file), markdown.code(key), *(_setting(value) for value in pair)]
-            for key, pair in values.items()
+            for name, change in values.items()
+            for key, pair in _entries(name, change)
         ]
         (shown if file == config.PARAMS or len(rows) <= _FEW else hidden).extend(rows)
     blocks = [
@@ -150,6 +155,15 @@ def changes(of: Comparison) -> list[str]:
         *unknown,
     ]
     return blocks or ["Parameters, data set and library versions: unchanged."]
+
+
+def _entries(key: str, pair: tuple[object, object]) -> list[tuple[str, tuple[object, object]]]:
+    """A change, or one an entry where lists are too long to see in them what changed."""
+    before, after = pair
+    if not isinstance(before, list) or not isinstance(after, list) or len(str(after)) <= _WIDE:
+        return [(key, pair)]
+    entries = itertools.zip_longest(before, after, fillvalue=ABSENT)
+    return [(f"{key}[{at}]", each) for at, each in enumerate(entries) if each[0] != each[1]]
 
 
 def _settings(rows: Sequence[Sequence[str]]) -> list[str]:
