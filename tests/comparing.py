@@ -190,16 +190,16 @@ class Repository:
             }
             lock[stage] = {
                 "cmd": f"echo {stage}",
-                "deps": [self._hashed(name) for name in deps],
+                "deps": [self.hashed(name) for name in deps],
                 "params": {"params.yaml": {key: params[key] for key in keys}},
-                "outs": [self._hashed(name) for name in outs],
+                "outs": [self.hashed(name) for name in outs],
             }
             for name in set(outs) - set(in_git):
                 self.put_cached(name)
         _yaml(self.path / "dvc.yaml", {"stages": pipeline})
         _yaml(self.path / "dvc.lock", {"schema": "2.0", "stages": lock})
 
-    def _hashed(self, name: str) -> dict[str, Any]:
+    def hashed(self, name: str) -> dict[str, Any]:
         content = (self.path / name).read_bytes()
         digest = hashlib.md5(content).hexdigest()
         return {"path": name, "hash": "md5", "md5": digest, "size": len(content)}

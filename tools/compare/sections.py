@@ -238,7 +238,7 @@ def _class_row(of: Comparison, found: ClassTest) -> list[str]:
         str(len(test.broken or ())),
         probability(test.p_value),
         probability(found.corrected),
-        "no difference"
+        "within noise"
         if found.verdict == "no difference"
         else f"{MARKS[found.verdict]} {found.verdict}",
     ]
