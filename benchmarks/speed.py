@@ -148,6 +148,9 @@ def jobs(mirror: str, rounds: int, folder: Path) -> list[str]:
             "nothing changed": lambda: side_by_side.seconds(clone.repro),
             "one plot parameter": partial(after, "plot", "predictions"),
             "one training parameter": partial(after, "train", "seed"),
+            "`python -m tools.audit`": lambda: side_by_side.seconds(
+                lambda: side_by_side.run([sys.executable, "-m", "tools.audit"], clone.path)
+            ),
         },
         rounds,
     )

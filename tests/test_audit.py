@@ -2,7 +2,6 @@ import copy
 import importlib
 import json
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -257,14 +256,8 @@ def test_each_dep_or_param_that_is_not_read_is_reported(stage: str, found: dict[
         assert needless in reported, needless
 
 
-def test_it_is_quick_and_imports_neither_tensorflow_nor_dvc(
-    run: Callable[..., Any], repository: Any
-) -> None:
-    start = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_it_imports_neither_tensorflow_nor_dvc(run: Callable[..., Any], repository: Any) -> None:
     done = run([sys.executable, "-X", "importtime", "-m", "tools.audit"], repository.path)
-    end = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # The processor's time, as other tests may run beside this one
-    assert end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime < 2
     assert done.code == 0, done.out
     modules = set(re.findall(r"\| +(\w+)", done.err))
     assert "yaml" in modules

@@ -1,7 +1,6 @@
 import errno
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -171,7 +170,6 @@ def test_code_that_changed_meanwhile_fails_the_stage(repository: Repository, edi
 
 @pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_stage_cleans_up_and_ends_with_130(tmp_path: Path, sent: str) -> None:
-    started = time.monotonic()
     done = script(
         tmp_path,
         f"""
@@ -183,7 +181,6 @@ with files.replacing(out) as temporary:
     time.sleep(10)
 """,
     )
-    assert time.monotonic() - started < 5
     assert done == Finished(130, "before\n", "\nInterrupted; nothing half-made was left behind.\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made.py", "out"]
     assert (tmp_path / "out").read_text() == "old"
