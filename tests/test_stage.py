@@ -200,3 +200,14 @@ def test_key_depends_on_settings_inputs_and_code(tmp_path: Path) -> None:
     assert key != stage.key("others", [first])
     assert key != stage.key("settings", [second])
     assert key != stage.key("settings", [])
+
+
+def test_code_saved_while_the_stage_was_still_importing_fails_it(repository: Repository) -> None:
+    body = (
+        f"{PRELUDE}\n"
+        'Path("stages/lib/idx.py").open("a").write("# edited")\n'  # after its import
+        "stage.run(lambda: 1, lambda settings: None)\n"
+    )
+    (repository.path / "stages/made.py").write_text(body, encoding="utf-8")
+    done = repository.run("python", "-W", "ignore", "-m", "stages.made")
+    assert done.message.startswith("The code of this stage was changed while it ran")

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,8 @@ from stages.lib import files
 from stages.lib.errors import UserError
 
 T = TypeVar("T")
+
+_STARTED = time.time_ns()  # code that is saved from here on is not what was imported
 
 
 def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path] = ()) -> None:
@@ -40,7 +43,8 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
         if _stamps(inputs) != stamps:
             raise _moved("An input file")
         now = _sources()
-        if any(code.get(path) != now.get(path) for path in _loaded({**code, **now})):
+        used = _loaded({**code, **now})
+        if any(code.get(path) != now.get(path) or _saved_since_start(path) for path in used):
             raise _moved("The code")
     except UserError as error:
         _fail(str(error))
@@ -100,6 +104,10 @@ def _loaded(sources: dict[Path, str]) -> dict[Path, str]:
     names = [name for name in list(sys.modules) if name == "__main__" or name.startswith("stages.")]
     files = {getattr(sys.modules[name], "__file__", None) for name in names}
     return {path: digest for path, digest in sources.items() if str(path) in files}
+
+
+def _saved_since_start(path: Path) -> bool:
+    return path.stat().st_mtime_ns > _STARTED
 
 
 def _stamps(inputs: Sequence[Path]) -> dict[Path, tuple[int, int]]:
