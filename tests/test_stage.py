@@ -205,7 +205,8 @@ def test_key_depends_on_settings_inputs_and_code(tmp_path: Path) -> None:
 def test_code_saved_while_the_stage_was_still_importing_fails_it(repository: Repository) -> None:
     body = (
         f"{PRELUDE}\n"
-        'Path("stages/lib/idx.py").open("a").write("# edited")\n'  # after its import
+        "import time; time.sleep(0.05)\n"  # a file's time lags behind by the tick of a clock
+        'Path("stages/lib/idx.py").open("a").write("# edited")\n'
         "stage.run(lambda: 1, lambda settings: None)\n"
     )
     (repository.path / "stages/made.py").write_text(body, encoding="utf-8")
