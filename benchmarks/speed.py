@@ -103,7 +103,7 @@ def training(mirror: str, rounds: int, peers: str | None) -> list[str]:
     tables = []
     titles = (
         "training alone, 5 epochs of 60,000 images",
-        "convolutional, 3 epochs of 12,800 images",
+        "convolutional, 2 epochs of 60,000 images",
     )
     for title, candidates in zip(titles, (DENSE, CONVOLUTIONAL), strict=True):
         works: dict[str, Callable[[], float]] = {

@@ -2,7 +2,7 @@
 
 import keras
 
-IMAGES, BATCH, EPOCHS = 12_800, 128, 3
+IMAGES, BATCH, EPOCHS = 60_000, 128, 2
 
 
 def build() -> keras.Model:

@@ -23,7 +23,7 @@ def prepare(images: Any, labels: Any, threads: int) -> Callable[[], Callable[[An
         optimizer = optimizers.make("adam", 0.0)
         training = loop.Loop(model, optimizer, loop.cross_entropy(10), network.BATCH)
         x, y = loop.as_tensor(own), loop.as_tensor(labels[: network.IMAGES].astype(np.int64))
-        rates = np.full(network.IMAGES // network.BATCH, 1e-3, np.float32)
+        rates = np.full(-(-network.IMAGES // network.BATCH), 1e-3, np.float32)
         for epoch in range(network.EPOCHS):
             order = np.random.default_rng([1, epoch]).permutation(network.IMAGES)
             training.epoch(x, y, order, rates)
