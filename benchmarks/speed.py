@@ -38,6 +38,19 @@ CONVOLUTIONAL = [
     ("PyTorch, 2 threads", "torch_cnn", 2, True),
 ]
 
+_STAGE = "import runpy; runpy.run_module('stages.{}', run_name='__main__')"
+PARTS = {
+    "download, from the cache of downloads": _STAGE.format("download"),
+    "normalize": _STAGE.format("normalize"),
+    "train": _STAGE.format("train"),
+    "evaluate": _STAGE.format("evaluate"),
+    "plot": _STAGE.format("plot"),
+    "in train and evaluate each: importing TensorFlow and Keras": (
+        "from stages.lib import runtime\nwith runtime.starting():\n    import keras"
+    ),
+    "Python alone": "pass",
+}
+
 
 class Clone:
     """A copy of the repository with R4's set-up, to be run from an empty cache.
@@ -140,6 +153,10 @@ def jobs(mirror: str, rounds: int, folder: Path) -> list[str]:
         },
         rounds,
     )
+    clone.repro()
+    parts = side_by_side.alternating(
+        {name: partial(part, code, clone.path) for name, code in PARTS.items()}, rounds
+    )
     dvc = [sys.executable, "-m", "dvc", "repro", "-q"]
     trivial = five_trivial_stages(folder / "trivial", dvc)
     incremental = side_by_side.alternating(
@@ -154,7 +171,18 @@ def jobs(mirror: str, rounds: int, folder: Path) -> list[str]:
         },
         rounds,
     )
-    return [table("the whole job on MNIST", whole_job), table("after a change", incremental)]
+    return [
+        table("the whole job on MNIST", whole_job),
+        table("its stages, each as its own process", parts),
+        table("after a change", incremental),
+    ]
+
+
+def part(code: str, folder: Path) -> float:
+    """Seconds of a piece of Python in a process of its own."""
+    command = [sys.executable, "-c", code]
+    cache = str(folder / "downloads")
+    return side_by_side.seconds(lambda: side_by_side.run(command, folder, DATASET_CACHE=cache))
 
 
 def five_trivial_stages(folder: Path, dvc: list[str]) -> Path:

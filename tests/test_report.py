@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.lib import report
 from tests import plot_inputs
 from tests.test_page import Outline
 
@@ -140,3 +141,8 @@ def test_chinese_names_stand_beside_those_of_the_figures(
     assert rows[0][:3] == ["Class", "In figures", "Label"]
     assert rows[1][:3] == ["T恤/上衣", "T-shirt/top", "0"]
     assert table(text, "Most frequent confusions")[1][:2] == ["T恤/上衣", "裤子"]
+
+
+def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss() -> None:
+    assert "smoothed by 0.1, which the test loss is not" in report._how_measured(0.1)
+    assert "smoothed" not in report._how_measured(0.0)

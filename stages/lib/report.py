@@ -142,8 +142,19 @@ def _results(found: Results) -> list[page.Markup]:
     return [
         page.cards(rows),
         page.table("Loss and accuracy by split", _by_split(found)),
-        page.paragraph("Training values are means over the last epoch, while the weights move."),
+        page.paragraph(_how_measured(found.run.parameters.get("train.label_smoothing", 0))),
     ]
+
+
+def _how_measured(label_smoothing: float) -> str:
+    """What the losses of the splits leave to know, so that nobody compares what differs."""
+    text = "Training values are means over the last epoch, while the weights move."
+    if label_smoothing:
+        text += (
+            f" The losses of training and validation are against labels smoothed by "
+            f"{label_smoothing:g}, which the test loss is not."
+        )
+    return text
 
 
 def _by_split(found: Results) -> dict[str, list[Cell]]:
