@@ -14,6 +14,7 @@ from stages.lib.errors import UserError
 
 RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
+PIECE = 4096  # images that are float32 at once
 
 # What zipfile and NumPy raise on bytes that are not an archive of arrays
 _BROKEN = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
@@ -164,24 +165,29 @@ def main(settings: Settings) -> None:
             f"{config.PARAMS}: normalize.validation_fraction: expected a share that leaves images "
             f"to train on, found {settings.params.validation_fraction}.\nLower it and run again."
         )
-    parts: dict[str, tuple[Raw, npt.NDArray[np.intp] | slice]] = {
+    parts: dict[str, tuple[Raw, npt.NDArray[np.intp]]] = {
         "train": ((images, labels), kept),
         "validation": ((images, labels), held_out),
-        "test": (test, slice(None)),
+        "test": (test, np.arange(len(test[1]))),
     }
     print(f"{settings.dataset}, pixels 0 to {entry.pixel_max:g} to float32 0 to 1:")
     with files.replacing(NORMALIZED) as temporary:
         temporary.mkdir()
         for name, ((x, y), chosen) in parts.items():
             split = archive.Split(
-                images=scale(x[chosen], entry.pixel_max),
+                images=np.broadcast_to(np.float32(0), (len(chosen), *x.shape[1:])),
                 labels=y[chosen].astype(np.int64),
                 class_names=catalogue.names(entry.class_names, "en"),
                 class_names_zh=catalogue.names(entry.class_names, "zh"),
                 pixel_max=entry.pixel_max,
             )
             path = temporary / f"{name}.npz"
-            archive.write(path, split)
+            starts = range(0, len(chosen), PIECE)
+            archive.write(
+                path,
+                split,
+                (scale(x[chosen[start : start + PIECE]], entry.pixel_max) for start in starts),
+            )
             print(
                 f"  {name + ':':<12}images {split.images.shape}, labels {split.labels.shape}, "
                 f"{path.stat().st_size / 1e6:.1f} MB in {(NORMALIZED / path.name).as_posix()}"

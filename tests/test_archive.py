@@ -246,3 +246,13 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"<html>", b"PK\3\4", b"\x93NUMPY"):
         path.write_bytes(content)
         assert "not a zip file" in refusal(path)
+
+
+def test_images_in_pieces_are_the_same_images(tmp_path: Path) -> None:
+    whole, pieces = tmp_path / "whole.npz", tmp_path / "pieces.npz"
+    archive.write(whole, SMALL)
+    shape_alone = replace(SMALL, images=np.broadcast_to(np.float32(0), SMALL.images.shape))
+    archive.write(
+        pieces, shape_alone, (SMALL.images[at : at + 1] for at in range(len(SMALL.images)))
+    )
+    assert (archive.read(pieces).images == archive.read(whole).images).all()

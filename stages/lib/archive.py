@@ -6,7 +6,7 @@ the zlib that Python was linked to: that one differs from machine to machine, an
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -47,8 +47,17 @@ class Split:
     pixel_max: float
 
 
-def write(path: Path, split: Split) -> None:
-    """Writes a split as .npz; equal splits give equal bytes."""
+def write(
+    path: Path, split: Split, pieces: Iterable[npt.NDArray[np.float32]] | None = None
+) -> None:
+    """Writes a split as .npz; equal splits give equal bytes.
+
+    Args:
+        path: The file.
+        split: What to write.
+        pieces: The images, piece by piece, where they are not to be in memory all at once;
+            ``split.images`` then states their shape alone.
+    """
     arrays: dict[str, npt.NDArray[Any]] = {
         "images": split.images,
         "labels": split.labels,
@@ -64,11 +73,17 @@ def write(path: Path, split: Split) -> None:
             with archive.open(member, "w", force_zip64=True) as stream:
                 # A private name; were it to go, the standard zlib would write as valid a file.
                 stream._compressor = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, -15)  # type: ignore[attr-defined]
-                contiguous = np.asarray(array, order="C")
                 np.lib.format.write_array_header_1_0(
-                    cast(BinaryIO, stream), np.lib.format.header_data_from_array_1_0(contiguous)
+                    cast(BinaryIO, stream),
+                    {
+                        "descr": np.lib.format.dtype_to_descr(array.dtype),
+                        "fortran_order": False,
+                        "shape": array.shape,
+                    },
                 )
-                _write_chunks(cast(BinaryIO, stream), contiguous)
+                given = pieces if name == "images" and pieces is not None else [array]
+                for piece in given:
+                    _write_chunks(cast(BinaryIO, stream), np.asarray(piece, order="C"))
 
 
 def read(path: Path) -> Split:
