@@ -27,6 +27,7 @@ from stages.lib import files
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "benchmarks/accuracy.csv"
 TABLE = ROOT / "benchmarks/accuracy.md"
+STAGES = ("download", "normalize", "train", "evaluate")
 HEADER = ["recipe", "seed", "key", "accuracy", "loss", "parameters", "seconds"]
 
 # The tutorials that a recipe stands for, and the accuracy that they publish (R1 and R4 are one
@@ -41,9 +42,15 @@ Row = dict[str, str]
 
 
 def key(recipe: str, folder: Path = ROOT) -> str:
-    """A digest of the recipe and the code that its result depends on."""
-    paths = [folder / "recipes" / f"{recipe}.yaml", folder / "datasets.yaml"]
-    paths += sorted((folder / "stages").rglob("*.py"))
+    """A digest of the recipe and all that its result depends on, as dvc.yaml declares it."""
+    path = folder / "recipes" / f"{recipe}.yaml"
+    architecture = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["architecture"]
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    declared = {dep for name in STAGES for dep in stages[name]["deps"] if dep.endswith(".py")}
+    paths = [path, folder / "datasets.yaml", folder / "environment.yaml"]
+    paths += [
+        folder / name.replace("${model.architecture}", architecture) for name in sorted(declared)
+    ]
     digests = [files.sha256(path) for path in paths]
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
@@ -66,7 +73,7 @@ def run(recipe: str, seed: int, folder: Path) -> Row:
     files.write_text(folder / "params.yaml", yaml.safe_dump(params, sort_keys=False))
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", "repro", "-q"]
-    for stage in ("normalize", "train", "evaluate"):
+    for stage in STAGES:
         started = time.perf_counter()
         subprocess.run(
             [*command, stage], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL

@@ -48,6 +48,28 @@ def test_what_starting_takes_away_is_given_back(monkeypatch: pytest.MonkeyPatch)
     assert "matplotlib" not in sys.modules
 
 
+def test_ctrl_c_during_the_import_ends_the_process_with_a_word(run: Callable[..., Any]) -> None:
+    code = """
+from stages.lib import runtime
+with runtime.starting():
+    raise KeyboardInterrupt
+"""
+    done = run([sys.executable, "-c", code], Path(__file__).parents[1])
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "\nInterrupted; nothing half-made was left behind.\n"
+
+
+def test_no_collection_walks_over_what_was_imported(run: Callable[..., Any]) -> None:
+    code = """
+import gc
+from stages.lib import runtime
+with runtime.starting():
+    made = [[] for _ in range(100_000)]
+print(len(gc.get_objects()) < 50_000 < gc.get_freeze_count())
+"""
+    assert run([sys.executable, "-c", code], Path(__file__).parents[1]).out == "True\n"
+
+
 def test_whoever_sets_the_log_level_sees_the_log(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

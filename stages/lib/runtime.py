@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.lib import stage
+
 
 @contextlib.contextmanager
 def starting() -> Iterator[None]:
@@ -17,8 +19,8 @@ def starting() -> Iterator[None]:
     What a user's environment would change about the numbers is settled here. TensorFlow's notes
     about the machine, which it prints whatever the log level, are kept back; whoever sets
     TF_CPP_MIN_LOG_LEVEL sees them. Two things that make the import slow and serve no stage are left
-    out: collecting garbage while modules are made (a quarter of the time), and matplotlib, which
-    Keras imports wherever it finds it (a sixth).
+    out: collecting garbage among modules (a quarter of the time, and a second later on), and
+    matplotlib, which Keras imports wherever it finds it (a sixth).
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     hidden = "matplotlib" not in sys.modules
@@ -28,7 +30,10 @@ def starting() -> Iterator[None]:
     try:
         with _quietly():
             yield
+    except KeyboardInterrupt:  # it takes seconds, and stage.run has not begun
+        stage.interrupted()
     finally:
+        gc.freeze()  # or the first collection, and that at exit, would walk over all of it
         gc.enable()
         if hidden:
             del sys.modules["matplotlib"]

@@ -1,6 +1,7 @@
 """How a stage runs: settings first, then the work, then a check that nothing moved meanwhile."""
 
 import errno
+import gc
 import hashlib
 import io
 import os
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from stages.lib import files
 from stages.lib.errors import UserError
@@ -33,6 +34,7 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a name in Chinese on a terminal without
+    gc.freeze()  # modules stay: no collection has to walk over them
     # Asked to end, by a job scheduler say, a stage cleans up as after Ctrl+C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -53,9 +55,14 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
     except OSError as error:
         _fail(_system_message(error))
     except KeyboardInterrupt:
-        sys.stdout.flush()
-        print("\nInterrupted; nothing half-made was left behind.", file=sys.stderr, flush=True)
-        os._exit(130)  # without waiting for TensorFlow's threads
+        interrupted()
+
+
+def interrupted() -> NoReturn:
+    """Ends the process after Ctrl+C, with a word and status 130."""
+    sys.stdout.flush()
+    print("\nInterrupted; nothing half-made was left behind.", file=sys.stderr, flush=True)
+    os._exit(130)  # without waiting for TensorFlow's threads
 
 
 def key(settings: object, inputs: Sequence[Path]) -> str:
