@@ -7,17 +7,16 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from stages.lib import canvas, palette
+from stages.lib import canvas, class_matrix, palette
+from stages.lib.class_matrix import ClassMatrix
 from stages.lib.metrics import Calibration, PerClass, wilson_interval
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _UNITS = {"loss": "loss (cross-entropy, nats)", "accuracy": "accuracy (share of images)"}
-_LABELLED = 20  # classes up to which each cell of the confusion matrix holds its number
 
 
 def curves(history: Mapping[str, Floats]) -> bytes:
@@ -64,32 +63,16 @@ def confusion(matrix: Integers, class_names: Sequence[str]) -> bytes:
         matrix: K x K images, a row an actual class, a column a predicted one.
         class_names: K names.
     """
-    count = len(matrix)
-    cell = float(np.clip(5.2 / count, 0.095, max(0.6, 2.7 / count)))  # inches
-    points = min(canvas.TEXT, 0.75 * cell * 72)
-    names = [canvas.fit(name, 1.2, points) for name in class_names]
-    label = max(canvas.text_width(name, points) for name in names)
-    turned = label > 0.8 * cell
-    left, below = 0.42 + label, 0.42 + (label if turned else 0.12)
-    side = count * cell
-    width = max(4.6, left + side + 1.05)
+    grid = ClassMatrix(class_names)
     title = f"Confusion matrix of {int(matrix.sum()):,} test images"
-    subtitle = "Numbers of images" if count <= _LABELLED else "Actual against predicted class"
-    with canvas.sheet(
-        width, side + below, title, f"{subtitle}; blue is right, red is wrong"
-    ) as sheet:
-        axes = sheet.axes(left, sheet.height - side - below, side, side)
-        strength = _strength(matrix)
-        shown = axes.imshow(strength, cmap=_signed_map(), norm=Normalize(-1, 1))
-        rotation = 90 if turned else 0
-        axes.set_xticks(range(count), names, fontsize=points, rotation=rotation)
-        axes.set_yticks(range(count), names, fontsize=points)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(True)
-        axes.set(xlabel="predicted class", ylabel="actual class")
-        if count <= _LABELLED:
-            _numbers(axes, matrix, strength, min(points, cell * 72 / 3))
-        _share_bar(sheet, shown, left + side + 0.15, sheet.height - side - below, side)
+    labelled = len(matrix) <= class_matrix.LABELLED
+    subtitle = "Numbers of images" if labelled else "Actual against predicted class"
+    subtitle += "; blue is right, red is wrong"
+    with canvas.sheet(max(4.6, grid.width + 1.05), grid.height, title, subtitle) as sheet:
+        texts = np.where(matrix == 0, "", matrix.astype(str))
+        shown = grid.draw(sheet, _strength(matrix), texts)
+        top = sheet.height - grid.height
+        _share_bar(sheet, shown, grid.width + 0.15, top, grid.side)
     return sheet.png
 
 
@@ -97,22 +80,6 @@ def _strength(matrix: Integers) -> Floats:
     """The square root of each cell's share of its row, which lets 1 % be seen; minus if wrong."""
     totals = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     return np.asarray(np.sqrt(matrix / totals) * (2 * np.eye(len(matrix)) - 1), np.float64)
-
-
-def _signed_map() -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list("right", [palette.WRONG, "#ffffff", palette.RIGHT])
-
-
-def _numbers(axes: Axes, matrix: Integers, strength: Floats, points: float) -> None:
-    for row, column in zip(*np.nonzero(matrix), strict=True):
-        colour = "#ffffff" if abs(strength[row, column]) > 0.75 else palette.INK
-        style: dict[str, Any] = {
-            "ha": "center",
-            "va": "center",
-            "fontsize": points,
-            "color": colour,
-        }
-        axes.text(column, row, str(matrix[row, column]), **style)
 
 
 def _share_bar(

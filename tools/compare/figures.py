@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages.lib import canvas, palette, sheets
+from stages.lib.class_matrix import ClassMatrix
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 History = dict[str, Floats]
 
-_LABELLED = 20  # classes up to which each cell of the confusion matrix holds its number
 _COLUMNS, _SHOWN = 6, 12  # images a row, images a side
 _CELL, _SIDE = 1.2, 1.06  # inches
 
@@ -84,38 +83,14 @@ def confusion_change(change: Integers, class_names: Sequence[str]) -> bytes:
         change: K x K images, after minus before; a row an actual class, a column a predicted one.
         class_names: K names.
     """
-    count = len(change)
-    cell = float(np.clip(5.2 / count, 0.095, 0.6))
-    points = min(canvas.TEXT, 0.75 * cell * 72)
-    names = [canvas.fit(name, 1.2, points) for name in class_names]
-    label = max(canvas.text_width(name, points) for name in names)
-    turned = label > 0.8 * cell
-    left, below = 0.42 + label, 0.42 + (label if turned else 0.12)
-    side = count * cell
+    grid = ClassMatrix(class_names)
     subtitle = "Images, after minus before; blue got better, red got worse"
-    width = max(4.6, left + side + 0.3)
-    with canvas.sheet(width, side + below, "Change of the confusion matrix", subtitle) as sheet:
-        axes = sheet.axes(left, sheet.height - side - below, side, side)
-        better = change * (2 * np.eye(count, dtype=np.int64) - 1)
+    title = "Change of the confusion matrix"
+    with canvas.sheet(max(4.6, grid.width + 0.3), grid.height, title, subtitle) as sheet:
+        better = change * (2 * np.eye(len(change), dtype=np.int64) - 1)
         strength = np.sign(better) * np.sqrt(np.abs(better) / max(1, int(np.abs(better).max())))
-        colours = LinearSegmentedColormap.from_list(
-            "better", [palette.WRONG, "#ffffff", palette.RIGHT]
-        )
-        axes.imshow(strength, cmap=colours, norm=Normalize(-1, 1))
-        axes.set_xticks(range(count), names, fontsize=points, rotation=90 if turned else 0)
-        axes.set_yticks(range(count), names, fontsize=points)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(True)
-        axes.set(xlabel="predicted class", ylabel="actual class")
-        for row, column in zip(*np.nonzero(change if count <= _LABELLED else []), strict=True):
-            colour = "#ffffff" if abs(strength[row, column]) > 0.75 else palette.INK
-            text = f"{change[row, column]:+d}".replace("-", "−")
-            style: dict[str, Any] = {
-                "ha": "center",
-                "va": "center",
-                "fontsize": min(points, 24 * cell),
-            }
-            axes.text(column, row, text, color=colour, **style)
+        signed = [[f"{cell:+d}".replace("-", "−") for cell in row] for row in change.tolist()]
+        grid.draw(sheet, strength, np.where(change == 0, "", signed))
     return sheet.png
 
 
