@@ -24,7 +24,10 @@ def cores() -> int:
 
 def _processor() -> str:
     if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        pairs = (line.partition(":") for line in reversed(lines))
+        fields = {name.strip(): value.strip() for name, _, value in pairs}
+        if "model name" in fields:  # a virtual one may say no more than its make
+            numbers = f"family {fields.get('cpu family')}, model {fields.get('model')}"
+            return f"{fields['model name']} ({numbers})"
     return platform.processor() or platform.machine()
