@@ -24,8 +24,8 @@ def cores() -> int:
 
 def _processor() -> str:
     if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        pairs = (line.partition(":") for line in reversed(lines))
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+        pairs = (line.partition(":") for line in first.splitlines())
         fields = {name.strip(): value.strip() for name, _, value in pairs}
         if "model name" in fields:  # a virtual one may say no more than its make
             numbers = f"family {fields.get('cpu family')}, model {fields.get('model')}"

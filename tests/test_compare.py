@@ -3,11 +3,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from tests import comparing
+from stages.lib import palette
+from tests import comparing, drawn
 from tests.comparing import ACTUAL, REPORT, Repository, Run, wrong
+from tools.compare import figures
 
 
 @pytest.fixture
@@ -329,6 +332,17 @@ def test_outside_git_is_an_error(
     (tmp_path / "plain").mkdir()
     monkeypatch.chdir(tmp_path / "plain")
     assert "expected a Git repository, found none" in made.fails()
+
+
+def test_the_change_of_the_confusion_matrix_says_what_got_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with drawn.texts(monkeypatch) as texts:
+        better = figures.confusion_change(np.array([[12, -12], [0, 0]]), ["a", "b"])
+    assert {text.text for text in texts} >= {"+12", "−12"}
+    worse = figures.confusion_change(np.array([[-12, 12], [0, 0]]), ["a", "b"])
+    assert drawn.count(better, palette.RIGHT) > 10 * drawn.count(better, palette.WRONG)
+    assert drawn.count(worse, palette.WRONG) > 10 * drawn.count(worse, palette.RIGHT)
 
 
 def test_figures_lie_beside_the_report_and_do_not_outlive_it(made: Repository) -> None:

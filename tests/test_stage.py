@@ -188,6 +188,11 @@ with files.replacing(out) as temporary:
     assert (tmp_path / "out").read_text() == "old"
 
 
+def test_no_collection_walks_over_what_was_imported(tmp_path: Path) -> None:
+    done = script(tmp_path, "import gc\nprint(gc.get_freeze_count() > 1000)")
+    assert (done.code, done.out) == (0, "True\n")
+
+
 def test_names_that_a_terminal_cannot_show_stop_nothing(tmp_path: Path) -> None:
     done = script(tmp_path, 'print("短靴")', PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert (done.code, done.out) == (0, "??\n")

@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 
 from stages.lib import canvas, palette
 
-LABELLED = 20  # classes up to which each cell holds its number
+_LABELLED = 20  # classes up to which each cell holds its number
 
 
 class ClassMatrix:
@@ -23,8 +23,8 @@ class ClassMatrix:
     Attributes:
         width: From the left edge of the names to the right edge of the cells, in inches.
         height: From the upper edge of the cells to the lower edge of the names, in inches.
-        left: The part of ``width`` that is left of the cells.
-        side: The width and height of all cells.
+        side: The width and height of all cells, in inches.
+        labelled: Whether each cell holds its number.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
@@ -34,25 +34,28 @@ class ClassMatrix:
         self._names = [canvas.fit(name, 1.2, self._points) for name in class_names]
         longest = max(canvas.text_width(name, self._points) for name in self._names)
         self._turned = longest > 0.8 * self._cell
+        self.labelled = count <= _LABELLED
         self.side = count * self._cell
-        self.left = 0.42 + longest
-        self.width = self.left + self.side
+        self._left = 0.42 + longest
+        self.width = self._left + self.side
         self.height = self.side + 0.42 + (longest if self._turned else 0.12)
 
     def draw(
         self,
         sheet: canvas.Sheet,
         strength: npt.NDArray[np.float64],
-        texts: npt.NDArray[np.str_],
+        numbers: npt.NDArray[np.int64],
+        form: str = "d",
     ) -> AxesImage:
         """Draws the cells at the bottom left of the sheet, with the names of the classes.
 
         Args:
             sheet: Where to.
             strength: K x K, the colours: from -1, red, by 0, white, to 1, blue.
-            texts: K x K, what the cells say, if the classes are no more than ``LABELLED``.
+            numbers: K x K, what the cells hold; a 0 is not written.
+            form: How a number is written, in Python's format language.
         """
-        axes = sheet.axes(self.left, sheet.height - self.height, self.side, self.side)
+        axes = sheet.axes(self._left, sheet.height - self.height, self.side, self.side)
         colours = [palette.WRONG, "#ffffff", palette.RIGHT]
         colour_map = LinearSegmentedColormap.from_list("right", colours)
         image = axes.imshow(strength, cmap=colour_map, norm=Normalize(-1, 1))
@@ -63,15 +66,20 @@ class ClassMatrix:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(True)
         axes.set(xlabel="predicted class", ylabel="actual class")
-        if len(self._names) <= LABELLED:
-            self._label(axes, strength, texts)
+        if self.labelled:
+            self._label(axes, strength, numbers, form)
         return image
 
     def _label(
-        self, axes: Axes, strength: npt.NDArray[np.float64], texts: npt.NDArray[np.str_]
+        self,
+        axes: Axes,
+        strength: npt.NDArray[np.float64],
+        numbers: npt.NDArray[np.int64],
+        form: str,
     ) -> None:
         points = min(self._points, self._cell * 72 / 3)
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": points}
-        for row, column in zip(*np.nonzero(texts != ""), strict=True):
+        for row, column in zip(*np.nonzero(numbers), strict=True):
             colour = "#ffffff" if abs(strength[row, column]) > 0.75 else palette.INK
-            axes.text(column, row, str(texts[row, column]), color=colour, **style)
+            text = format(int(numbers[row, column]), form).replace("-", "−")
+            axes.text(column, row, text, color=colour, **style)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from stages.lib import canvas, class_matrix, palette
+from stages.lib import canvas, palette
 from stages.lib.class_matrix import ClassMatrix
 from stages.lib.metrics import Calibration, PerClass, wilson_interval
 
@@ -65,14 +65,11 @@ def confusion(matrix: Integers, class_names: Sequence[str]) -> bytes:
     """
     grid = ClassMatrix(class_names)
     title = f"Confusion matrix of {int(matrix.sum()):,} test images"
-    labelled = len(matrix) <= class_matrix.LABELLED
-    subtitle = "Numbers of images" if labelled else "Actual against predicted class"
+    subtitle = "Numbers of images" if grid.labelled else "Actual against predicted class"
     subtitle += "; blue is right, red is wrong"
     with canvas.sheet(max(4.6, grid.width + 1.05), grid.height, title, subtitle) as sheet:
-        texts = np.where(matrix == 0, "", matrix.astype(str))
-        shown = grid.draw(sheet, _strength(matrix), texts)
-        top = sheet.height - grid.height
-        _share_bar(sheet, shown, grid.width + 0.15, top, grid.side)
+        shown = grid.draw(sheet, _strength(matrix), matrix)
+        _share_bar(sheet, shown, grid.width + 0.15, sheet.height - grid.height, grid.side)
     return sheet.png
 
 

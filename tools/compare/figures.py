@@ -89,8 +89,7 @@ def confusion_change(change: Integers, class_names: Sequence[str]) -> bytes:
     with canvas.sheet(max(4.6, grid.width + 0.3), grid.height, title, subtitle) as sheet:
         better = change * (2 * np.eye(len(change), dtype=np.int64) - 1)
         strength = np.sign(better) * np.sqrt(np.abs(better) / max(1, int(np.abs(better).max())))
-        signed = [[f"{cell:+d}".replace("-", "−") for cell in row] for row in change.tolist()]
-        grid.draw(sheet, strength, np.where(change == 0, "", signed))
+        grid.draw(sheet, strength, change, "+d")
     return sheet.png
 
 
