@@ -22,7 +22,7 @@ from statistics import mean, stdev
 import yaml
 
 from benchmarks import machine
-from stages.lib import files
+from stages.lib.core import files
 
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "benchmarks/accuracy.csv"

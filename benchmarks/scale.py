@@ -21,7 +21,7 @@ import yaml
 from benchmarks import machine, side_by_side
 from benchmarks.peers import data
 from benchmarks.side_by_side import ROOT
-from stages.lib import files
+from stages.lib.core import files
 
 TABLE = ROOT / "benchmarks/scale.md"
 STAGES = ("normalize", "train", "evaluate")

@@ -19,7 +19,7 @@ import yaml
 
 from benchmarks import machine, side_by_side
 from benchmarks.side_by_side import ROOT
-from stages.lib import files
+from stages.lib.core import files
 
 TABLE = ROOT / "benchmarks/speed.md"
 TRIVIAL = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[1])"

@@ -4,8 +4,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib import catalogue, environment, files, stage, transfer
-from stages.lib.errors import UserError
+from stages.lib.core import files, stage, versions
+from stages.lib.core.errors import UserError
+from stages.lib.data import catalogue, fetch
 
 EMBEDDED = Path("data/embedded")
 RAW = Path("data/raw")
@@ -29,7 +30,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    environment.require("pooch", "pyyaml", "requests")
+    versions.require("pooch", "pyyaml", "requests")
     return Settings(*catalogue.active(Entry))
 
 
@@ -55,10 +56,8 @@ def main(settings: Settings) -> None:
     with files.replacing(RAW) as temporary:
         temporary.mkdir()
         for file in settings.entry.files.values():
-            remote = transfer.RemoteFile(
-                settings.dataset, file.name, file.sha256, settings.entry.urls
-            )
-            source = embedded(file) if file.name in in_git else transfer.fetch(remote)
+            remote = fetch.RemoteFile(settings.dataset, file.name, file.sha256, settings.entry.urls)
+            source = embedded(file) if file.name in in_git else fetch.fetch(remote)
             shutil.copyfile(source, temporary / file.name)
             print(f"{file.name}: {source.stat().st_size:,} bytes, SHA-256 as published")
     print(f"{settings.dataset}: {len(settings.entry.files)} files in {RAW.as_posix()}/")

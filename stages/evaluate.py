@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib import archive, config, environment, files, metrics, runtime, stage
-from stages.lib.errors import UserError
+from stages.lib import metrics, runtime, split_file
+from stages.lib.core import config, files, stage, versions
+from stages.lib.core.errors import UserError
 
 with runtime.starting():
     import keras
@@ -30,7 +31,7 @@ class Params:
 
 def read_settings() -> Params:
     """Reads and checks the configuration."""
-    environment.require("keras", "numpy", "pyyaml", "tensorflow", "zlib-ng")
+    versions.require("keras", "numpy", "pyyaml", "tensorflow", "zlib-ng")
     return config.section(config.PARAMS, "evaluate", Params)
 
 
@@ -135,7 +136,7 @@ def calibration_rows(found: metrics.Calibration) -> list[list[object]]:
 def main(params: Params) -> None:
     """Writes the tables of reports/evaluate/, and metrics.json last."""
     runtime.configure(params.threads)
-    test = archive.read(TEST)
+    test = split_file.read(TEST)
     model = load_model(MODEL)
     if model.input_shape[1:] != test.images.shape[1:]:
         raise UserError(

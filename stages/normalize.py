@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib import archive, catalogue, config, environment, files, idx, splits, stage
-from stages.lib.errors import UserError
+from stages.lib import split_file
+from stages.lib.core import config, files, stage, versions
+from stages.lib.core.errors import UserError
+from stages.lib.data import catalogue, splits
+from stages.lib.data.formats import idx
 
 RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
@@ -51,7 +54,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    environment.require("numpy", "pyyaml", "zlib-ng")
+    versions.require("numpy", "pyyaml", "zlib-ng")
     dataset, entry = catalogue.active(Entry)
     return Settings(dataset, entry, config.section(config.PARAMS, "normalize", Params))
 
@@ -174,7 +177,7 @@ def main(settings: Settings) -> None:
     with files.replacing(NORMALIZED) as temporary:
         temporary.mkdir()
         for name, ((x, y), chosen) in parts.items():
-            split = archive.Split(
+            split = split_file.Split(
                 images=np.broadcast_to(np.float32(0), (len(chosen), *x.shape[1:])),
                 labels=y[chosen].astype(np.int64),
                 class_names=catalogue.names(entry.class_names, "en"),
@@ -183,7 +186,7 @@ def main(settings: Settings) -> None:
             )
             path = temporary / f"{name}.npz"
             starts = range(0, len(chosen), PIECE)
-            archive.write(
+            split_file.write(
                 path,
                 split,
                 (scale(x[chosen[start : start + PIECE]], entry.pixel_max) for start in starts),

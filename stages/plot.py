@@ -6,21 +6,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from stages.lib import (
-    archive,
-    canvas,
-    catalogue,
-    config,
-    environment,
-    figures,
-    files,
-    metrics,
-    report,
-    results,
-    sheets,
-    stage,
-)
-from stages.lib.errors import UserError
+from stages.lib import metrics, split_file
+from stages.lib.core import config, files, stage, versions
+from stages.lib.core.errors import UserError
+from stages.lib.data import catalogue
+from stages.lib.reporting import drawing, figures, image_grids, report, stage_outputs
 
 TRAIN_IMAGES = Path("data/normalized/train.npz")
 TEST_IMAGES = Path("data/normalized/test.npz")
@@ -89,11 +79,11 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    environment.require("matplotlib", "numpy", "pyyaml", "zlib-ng")
+    versions.require("matplotlib", "numpy", "pyyaml", "zlib-ng")
     return Settings(*catalogue.active(Entry), config.section(config.PARAMS, "plot", Params))
 
 
-def read_dataset(settings: Settings, train: archive.Split) -> report.Dataset:
+def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
     """The data set as the figures and the page name it.
 
     Raises:
@@ -112,7 +102,7 @@ def read_dataset(settings: Settings, train: archive.Split) -> report.Dataset:
         title=settings.entry.title,
         licence=settings.entry.licence,
         citation=settings.entry.citation,
-        names=canvas.drawable(train.class_names),
+        names=drawing.drawable(train.class_names),
         local_names=[" ".join(name.split()) for name in local_names],
         language=language,
         labels=train.labels.tolist(),
@@ -121,35 +111,35 @@ def read_dataset(settings: Settings, train: archive.Split) -> report.Dataset:
     )
 
 
-def read_results(params: Params, test: archive.Split) -> report.Results:
+def read_results(params: Params, test: split_file.Split) -> report.Results:
     """What train and evaluate found.
 
     Raises:
         UserError: A file is missing, incomplete or about another test set.
     """
     num_classes = len(test.class_names)
-    predictions = results.read_predictions(PREDICTIONS, test.labels, num_classes)
-    found = results.read_json(TEST, TEST_KEYS)
+    predictions = stage_outputs.read_predictions(PREDICTIONS, test.labels, num_classes)
+    found = stage_outputs.read_json(TEST, TEST_KEYS)
     if found["images"] != len(test.labels):
-        raise results.unexpected(
+        raise stage_outputs.unexpected(
             TEST, f"images {len(test.labels)} as in {TEST_IMAGES}", found["images"]
         )
     return report.Results(
-        run=results.read_run(RUN),
-        training=results.read_json(TRAINING, TRAINING_KEYS),
-        history=results.read_history(HISTORY),
+        run=stage_outputs.read_run(RUN),
+        training=stage_outputs.read_json(TRAINING, TRAINING_KEYS),
+        history=stage_outputs.read_history(HISTORY),
         test=found,
         predictions=predictions,
         matrix=metrics.confusion_matrix(predictions.actual, predictions.predicted, num_classes),
-        scores=results.read_per_class(PER_CLASS, num_classes),
-        bins=results.read_calibration(CALIBRATION),
+        scores=stage_outputs.read_per_class(PER_CLASS, num_classes),
+        bins=stage_outputs.read_calibration(CALIBRATION),
         shown=range(min(params.predictions, len(test.labels))),
-        mistakes=results.mistakes(predictions, params.mistakes),
+        mistakes=stage_outputs.mistakes(predictions, params.mistakes),
     )
 
 
 def draw(
-    dataset: report.Dataset, found: report.Results, train: archive.Split, test: archive.Split
+    dataset: report.Dataset, found: report.Results, train: split_file.Split, test: split_file.Split
 ) -> dict[str, bytes]:
     """The figures as PNG, by name."""
     names, predictions = dataset.names, found.predictions
@@ -157,14 +147,18 @@ def draw(
     count = f"First {len(shown)} test images" if len(shown) > 1 else "First test image"
     error = found.test["expected_calibration_error"]
     return {
-        "raw_image": sheets.raw_image(train.images[0], names[dataset.labels[0]], train.pixel_max),
-        "samples": sheets.samples(train.images, [names[label] for label in dataset.labels]),
+        "raw_image": image_grids.raw_image(
+            train.images[0], names[dataset.labels[0]], train.pixel_max
+        ),
+        "samples": image_grids.samples(train.images, [names[label] for label in dataset.labels]),
         "curves": figures.curves(found.history),
         "confusion": figures.confusion(found.matrix, names),
         "per_class": figures.per_class(names, found.scores),
         "calibration": figures.calibration(found.bins, error),
-        "predictions": sheets.predictions(count, test.images[shown], shown, predictions, names),
-        "mistakes": sheets.predictions(
+        "predictions": image_grids.predictions(
+            count, test.images[shown], shown, predictions, names
+        ),
+        "mistakes": image_grids.predictions(
             "Most confident mistakes", test.images[wrong], wrong, predictions, names
         ),
     }
@@ -172,8 +166,8 @@ def draw(
 
 def main(settings: Settings) -> None:
     """Writes reports/figures/ and reports/index.html."""
-    train = archive.read_first(TRAIN_IMAGES, settings.params.samples)
-    test = archive.read(TEST_IMAGES)
+    train = split_file.read_first(TRAIN_IMAGES, settings.params.samples)
+    test = split_file.read(TEST_IMAGES)
     dataset, found = read_dataset(settings, train), read_results(settings.params, test)
     pngs = draw(dataset, found, train, test)
     with files.replacing(FIGURES) as temporary:

@@ -8,22 +8,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from stages.lib import (
-    architectures,
-    archive,
-    augmentation,
-    checkpoint,
-    config,
-    environment,
-    files,
-    keras_file,
-    loop,
-    optimizers,
-    runtime,
-    schedule,
-    stage,
-)
-from stages.lib.errors import UserError
+from stages.lib import architectures, model_file, runtime, split_file
+from stages.lib.core import config, files, stage, versions
+from stages.lib.core.errors import UserError
+from stages.lib.training import augmentation, checkpoint, loop, optimizers, schedule
 
 with runtime.starting():
     import keras
@@ -64,7 +52,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    versions = environment.require("keras", "numpy", "pyyaml", "tensorflow", "zlib-ng")
+    installed = versions.require("keras", "numpy", "pyyaml", "tensorflow", "zlib-ng")
     params = config.section(config.PARAMS, "train", Params)
     config.one_of(params.optimizer, optimizers.names(), f"{config.PARAMS}: train.optimizer")
     architecture = config.value(config.PARAMS, "model.architecture", str)
@@ -74,14 +62,14 @@ def read_settings() -> Settings:
         arguments=config.arguments(config.PARAMS, f"model.{architecture}", build),
         output=config.value(config.PARAMS, "model.output", Literal["logits", "softmax"]),
         params=params,
-        versions=versions,
+        versions=installed,
     )
 
 
 def fit(
     training: loop.Loop,
-    split: archive.Split,
-    validation: archive.Split,
+    split: split_file.Split,
+    validation: split_file.Split,
     params: Params,
     kept: checkpoint.Checkpoint,
 ) -> checkpoint.History:
@@ -147,7 +135,7 @@ def with_output(model: keras.Model, output: str) -> keras.Model:
 
 
 def run_record(
-    settings: Settings, model: keras.Model, split: archive.Split, validation: archive.Split
+    settings: Settings, model: keras.Model, split: split_file.Split, validation: split_file.Split
 ) -> dict[str, object]:
     """What was run: parameters, versions, numbers of images and layers."""
     return {
@@ -176,7 +164,7 @@ def main(settings: Settings) -> None:
     params = settings.params
     runtime.configure(params.threads, params.seed)
     strategy = runtime.strategy()
-    split, validation = archive.read(TRAIN), archive.read(VALIDATION)
+    split, validation = split_file.read(TRAIN), split_file.read(VALIDATION)
     num_classes = len(split.class_names)
     with strategy.scope():
         model = architectures.build(
@@ -201,7 +189,7 @@ def main(settings: Settings) -> None:
         history = fit(training, split, validation, params, kept)
     if not runtime.is_chief():
         return
-    keras_file.save(with_output(model, settings.output), MODEL)
+    model_file.save(with_output(model, settings.output), MODEL)
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
     files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))

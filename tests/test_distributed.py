@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.lib import archive
+from stages.lib import split_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,8 +48,8 @@ def test_two_workers_reach_the_losses_of_one_process(project: Any, tmp_path: Pat
     for name, count in (("train", 100), ("validation", 30)):  # the last batch does not divide
         labels = np.arange(count) % 2
         images = (random.random((count, 4, 4)) * 0.8 + 0.2 * labels[:, None, None]).astype("f4")
-        split = archive.Split(images, labels, ["low", "high"], [], 255.0)
-        archive.write(Path(f"data/normalized/{name}.npz"), split)
+        split = split_file.Split(images, labels, ["low", "high"], [], 255.0)
+        split_file.write(Path(f"data/normalized/{name}.npz"), split)
     project.params["model"]["mlp"] = {"hidden_units": [8], "dropout": 0.0}
     none = {"shift": 0, "rotation": 0, "zoom": 0.0, "flip": False, "cutout": 0}
     project.params["train"] |= {"epochs": 3, "batch_size": 32, "augmentation": none}

@@ -1,4 +1,4 @@
-from stages.lib.errors import UserError
+from stages.lib.core.errors import UserError
 
 
 def test_a_users_error_is_its_message() -> None:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import yaml
 from PIL import Image, UnidentifiedImageError
 
-from stages.lib import files
-from stages.lib.errors import UserError
-from stages.lib.splits import hold_out
+from stages.lib.core import files
+from stages.lib.core.errors import UserError
+from stages.lib.data.splits import hold_out
 
 EMBEDDED = Path("data/embedded")
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}

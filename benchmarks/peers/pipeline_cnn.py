@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import network
-from stages.lib import aligned, loop, optimizers, runtime
+from stages.lib import runtime, split_file
+from stages.lib.training import loop, optimizers
 
 with runtime.starting():
     import keras
@@ -15,7 +16,7 @@ with runtime.starting():
 def prepare(images: Any, labels: Any, threads: int) -> Callable[[], Callable[[Any], Any]]:
     """The training as a function that gives the prediction."""
     runtime.configure(threads, seed=1)
-    own = aligned.empty((network.IMAGES, 28, 28, 1), np.float32)
+    own = split_file.aligned_empty((network.IMAGES, 28, 28, 1), np.float32)
     own[...] = images[: network.IMAGES, ..., None]
     model: keras.Model = network.build()
 

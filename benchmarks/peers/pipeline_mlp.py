@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib import aligned, loop, optimizers, runtime
+from stages.lib import runtime, split_file
+from stages.lib.training import loop, optimizers
 from stages.models import mlp
 
 with runtime.starting():
@@ -15,7 +16,7 @@ with runtime.starting():
 def prepare(images: Any, labels: Any, threads: int) -> Callable[[], Callable[[Any], Any]]:
     """The training as a function that gives the prediction."""
     runtime.configure(threads, seed=1)
-    own = aligned.empty(images.shape, np.float32)  # as archive.read gives them
+    own = split_file.aligned_empty(images.shape, np.float32)  # as split_file.read gives them
     own[...] = images
     model: keras.Model = mlp.build((28, 28), 10, hidden_units=[128], dropout=0.2)
 

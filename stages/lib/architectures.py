@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.lib import config
-from stages.lib.errors import UserError
+from stages.lib.core import config
+from stages.lib.core.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "models"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.lib import stage
+from stages.lib.core import stage
 
 
 @contextlib.contextmanager

@@ -5,10 +5,10 @@ what is missing into dvc.yaml and takes out what is not read. ``--run STAGE`` ru
 compares what it touches. ``--lock`` tells which stages are stale, without data and without DVC.
 Exit status 1 if anything is found.
 
-What keeps a stage readable for it: parameters are read by stages.lib.config, with keys that are
-texts, values of config.value, or f-strings of these; paths are texts or ``Path("...")`` joined by
-``/``; outputs are written by stages.lib.files; ``environment.require`` names the libraries. What
-neither way sees: other programs that a stage starts, environment variables, addresses on the
+What keeps a stage readable for it: parameters are read by stages.lib.core.config, with keys that
+are texts, values of config.value, or f-strings of these; paths are texts or ``Path("...")`` joined
+by ``/``; outputs are written by stages.lib.core.files; ``versions.require`` names the libraries.
+What neither way sees: other programs that a stage starts, environment variables, addresses on the
 network, and for ``--run`` files that a library opens in C.
 """
 
@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib import files
-from stages.lib.errors import UserError
+from stages.lib.core import files
+from stages.lib.core.errors import UserError
 from tools.audit import lock, observation, pipeline, repair, rules
 from tools.audit.finding import Finding
 

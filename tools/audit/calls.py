@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from stages.lib import config
+from stages.lib.core import config
 from tools.audit import sources
 from tools.audit.values import (
     Definition,
@@ -25,10 +25,10 @@ from tools.audit.values import (
 if TYPE_CHECKING:  # these two modules need each other
     from tools.audit.flow import Flow
 
-CONFIG = "stages/lib/config"
-REPLACING = Definition("stages/lib/files", "replacing")
+CONFIG = "stages/lib/core/config"
+REPLACING = Definition("stages/lib/core/files", "replacing")
 # The catalogue names all entries in an error message, and checks all of the active one
-UNDECLARED_ALLOWED = ("stages/lib/catalogue",)
+UNDECLARED_ALLOWED = ("stages/lib/data/catalogue",)
 INERT = ("repr", "print", "hash", "isinstance", "type", "len")  # use nothing of a record
 TEXTUAL = ("as_posix", "__str__", "__fspath__")  # methods of a path that only spell it
 WRITING = ("write_text", "write_bytes", "mkdir", "touch")  # and those that write it

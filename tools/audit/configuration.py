@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.lib import config
-from stages.lib.errors import UserError
+from stages.lib.core import config
+from stages.lib.core.errors import UserError
 from tools.audit import pipeline, sources
 from tools.audit.finding import Finding
 from tools.audit.values import Read

@@ -13,8 +13,8 @@ from typing import Any
 
 import pathspec
 
-from stages.lib import config
-from stages.lib.errors import UserError
+from stages.lib.core import config
+from stages.lib.core.errors import UserError
 from tools.audit import configuration, history, pipeline
 from tools.audit.finding import Finding
 from tools.audit.pipeline import LOCK, Stage

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.lib import config
-from stages.lib.errors import UserError
+from stages.lib.core import config
+from stages.lib.core.errors import UserError
 from tools.audit import configuration, libraries, pipeline
 from tools.audit.finding import Finding
 from tools.audit.pipeline import Stage

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from stages.lib import config
-from stages.lib.errors import UserError
+from stages.lib.core import config
+from stages.lib.core.errors import UserError
 
 FILE = "dvc.yaml"
 LOCK = "dvc.lock"
@@ -118,7 +118,7 @@ def lookup(values: Mapping[str, Any], key: str) -> Any:
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # typed as a value
-    """YAML 1.2's floats, as in ``stages.lib.config``; ten times as fast where libyaml is there."""
+    """YAML 1.2's floats, as in ``core.config``; ten times as fast where libyaml is there."""
 
 
 Loader.add_implicit_resolver(

@@ -16,8 +16,10 @@ from typing import Any
 
 ROOT = f"{os.path.realpath(Path.cwd())}{os.sep}"
 SKIPPED = re.compile(r"(^|/)(\.[^/]*|__pycache__|site-packages)(/|$)")  # .venv, .git, .checkpoints
-TEMPORARY = re.compile(r"(^|/)\.([^/]+?)\.[0-9a-f]+(?:\.old)?\.tmp(?=/|$)")  # of stages.lib.files
-CONFIG = "stages/lib/config.py"  # reads the files of parameters; that is recorded key by key
+TEMPORARY = re.compile(
+    r"(^|/)\.([^/]+?)\.[0-9a-f]+(?:\.old)?\.tmp(?=/|$)"
+)  # of stages.lib.core.files
+CONFIG = "stages/lib/core/config.py"  # reads the files of parameters; that is recorded key by key
 
 FOUND: dict[str, set[Any]] = {
     name: set() for name in ("read", "written", "params", "modules", "libraries")
@@ -51,8 +53,8 @@ def hook(event: str, arguments: tuple[Any, ...]) -> None:
         FOUND["params"].add(arguments)
     elif event == "open":
         path = inside(arguments[0])
-        # Code is recorded when it is imported; stages.lib.stage reads all of it. A bare name given
-        # to os.open is one of shutil.rmtree's, relative to a folder that the event does not tell.
+        # Code is recorded when it is imported; core.stage reads all of it. A bare name given to
+        # os.open is one of shutil.rmtree's, relative to a folder that the event does not tell.
         bare = arguments[1] is None and path == arguments[0]
         if path and not bare and not path.endswith((".py", ".pyc")):
             mode, flags = str(arguments[1] or ""), int(arguments[2] or 0)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import yaml
 
-from stages.lib import config
+from stages.lib.core import config
 from tools.audit import pipeline
 from tools.audit.finding import Change
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from stages.lib import config
+from stages.lib.core import config
 from tools.audit import configuration, libraries, needs, pipeline, sources
 from tools.audit.finding import Change, Finding
 from tools.audit.needs import Needs
@@ -78,7 +78,7 @@ def _not_understood(code: sources.Sources, stages: Mapping[str, Stage]) -> Itera
 def undeclared_sources(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
     """Every imported file is a dep."""
     for file, where in sorted(need.files.items()):
-        if file not in stage.deps:
+        if not any(_in(file, dep) for dep in stage.deps):
             yield _missing(stage, "deps", "", file, f"imports {file} at {where}")
 
 
@@ -117,7 +117,7 @@ def unread_deps(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
     for path in stage.deps:
         used = any(_meets(use, path) for use in need.uses if not use.written)
         data = used and not path.endswith(".py") and not any(_in(path, out) for out in outs)
-        if path not in need.files and not data:
+        if path not in need.files and not _all_imported(path, need) and not data:
             yield _needless(stage, "deps", "", path)
 
 
@@ -157,7 +157,7 @@ def unchecked_libraries(stage: Stage, need: Needs, _: set[str]) -> Iterator[Find
     """Every imported library is checked against environment.yaml when the stage starts."""
     for name, where in sorted(need.imported.items()):
         if name not in need.required:
-            step = f'add "{name}" to environment.require in {stage.module}.py'
+            step = f'add "{name}" to versions.require in {stage.module}.py'
             yield Finding(stage.name, f"imports {name} at {where}, unchecked", step)
     for name, where in sorted(need.required.items()):
         if name not in need.imported:
@@ -227,12 +227,18 @@ def _undeclared_path(stage: Stage, need: Needs, use: Use, made: set[str]) -> Ite
     """A path that is read and not known to be written becomes a dep."""
     where = need.uses[use]
     if use.path in {file for file, _ in need.params}:
-        step = "read single keys of it by stages.lib.config"
+        step = "read single keys of it by stages.lib.core.config"
         yield Finding(stage.name, f"opens {use.path} at {where}", step)
         return
     inside = sorted(path for path in made if _meets(use, path)) if use.partial else []
     for path in inside or [use.path]:
         yield _missing(stage, "deps", "", path, f"uses {path} at {where}")
+
+
+def _all_imported(folder: str, need: Needs) -> bool:
+    """Whether a folder holds source files, and the stage imports every one of them."""
+    sources = [path.as_posix() for path in Path(folder).rglob("*.py")]
+    return bool(sources) and need.files.keys() >= set(sources)
 
 
 def _outside(path: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.lib.errors import UserError
+from stages.lib.core.errors import UserError
 from tools.audit.values import Definition, Library, Module, Value
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

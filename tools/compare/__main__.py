@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stages.lib import config, files
-from stages.lib.errors import UserError
+from stages.lib.core import config, files
+from stages.lib.core.errors import UserError
 from tools.compare import comparison, markdown, pipeline, record, report, revisions, sides
 from tools.compare.comparison import Comparison
 from tools.compare.revisions import Base

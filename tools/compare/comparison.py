@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib import config
+from stages.lib.core import config
 from stages.lib.metrics import confusion_matrix
 from tools.compare import pipeline, sides
 from tools.compare.accuracy import ClassTest, Test, Verdict, by_class, paired, unpaired

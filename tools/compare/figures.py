@@ -8,8 +8,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from stages.lib import canvas, palette, sheets
-from stages.lib.class_matrix import ClassMatrix
+from stages.lib.reporting import drawing, image_grids, palette
+from stages.lib.reporting.confusion_matrix import ClassMatrix
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -27,7 +27,7 @@ def curves(before: History, after: History) -> bytes:
         after: The same of the later run, whose E may differ.
     """
     subtitle = "Dashed: before. Solid: after. Mean over the images of each split, by epoch."
-    with canvas.sheet(6.6, 2.95, "Training, before and after", subtitle) as sheet:
+    with drawing.sheet(6.6, 2.95, "Training, before and after", subtitle) as sheet:
         top = sheet.height - 2.6
         for at, (name, label) in enumerate(
             (("loss", "loss (cross-entropy, nats)"), ("accuracy", "accuracy"))
@@ -86,7 +86,7 @@ def confusion_change(change: Integers, class_names: Sequence[str]) -> bytes:
     grid = ClassMatrix(class_names)
     subtitle = "Images, after minus before; blue got better, red got worse"
     title = "Change of the confusion matrix"
-    with canvas.sheet(max(4.6, grid.width + 0.3), grid.height, title, subtitle) as sheet:
+    with drawing.sheet(max(4.6, grid.width + 0.3), grid.height, title, subtitle) as sheet:
         better = change * (2 * np.eye(len(change), dtype=np.int64) - 1)
         strength = np.sign(better) * np.sqrt(np.abs(better) / max(1, int(np.abs(better).max())))
         grid.draw(sheet, strength, change, "+d")
@@ -112,22 +112,22 @@ def changed_images(
     blocks = [(title, list(rows)) for title, rows in (("Fixed", fixed), ("Broken", broken)) if rows]
     high = _CELL + 0.3
     heights = [0.3 + -(-min(len(rows), _SHOWN) // _COLUMNS) * high for _, rows in blocks]
-    width = _COLUMNS * _CELL + 2 * canvas.MARGIN
+    width = _COLUMNS * _CELL + 2 * drawing.MARGIN
     subtitle = "Actual class; below it in red the wrong one that was or is predicted"
-    with canvas.sheet(width, sum(heights), "Test images that changed sides", subtitle) as sheet:
+    with drawing.sheet(width, sum(heights), "Test images that changed sides", subtitle) as sheet:
         top = sheet.height - sum(heights)
         for (title, rows), height in zip(blocks, heights, strict=True):
             shown = rows[:_SHOWN]
             says = f"{title}: {len(rows):,}"
             says += f", the first {_SHOWN}" if len(rows) > _SHOWN else ""
-            sheet.text(canvas.MARGIN, top, says, fontsize=canvas.TEXT + 1, fontweight="bold")
+            sheet.text(drawing.MARGIN, top, says, fontsize=drawing.TEXT + 1, fontweight="bold")
             verb = "was" if title == "Fixed" else "now"
             for at, index in enumerate(shown):
-                x = canvas.MARGIN + at % _COLUMNS * _CELL
+                x = drawing.MARGIN + at % _COLUMNS * _CELL
                 y = top + 0.24 + at // _COLUMNS * high
-                sheet.paste(x, y, sheets.thumbnail(images[index], round(_SIDE * canvas.DPI)))
-                sheet.text(x, y + _SIDE + 0.03, canvas.fit(actual[index], _SIDE, canvas.TEXT))
-                label = canvas.fit(f"{verb} {wrong[index]}", _SIDE, canvas.TEXT)
+                sheet.paste(x, y, image_grids.thumbnail(images[index], round(_SIDE * drawing.DPI)))
+                sheet.text(x, y + _SIDE + 0.03, drawing.fit(actual[index], _SIDE, drawing.TEXT))
+                label = drawing.fit(f"{verb} {wrong[index]}", _SIDE, drawing.TEXT)
                 sheet.text(x, y + _SIDE + 0.17, label, color=palette.WRONG)
             top += height
     return sheet.png

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.lib import archive, canvas
-from stages.lib.errors import UserError
+from stages.lib import split_file
+from stages.lib.core.errors import UserError
+from stages.lib.reporting import drawing
 from tools.compare import figures, sections, sides
 from tools.compare.comparison import Comparison, class_name, matrices
 from tools.compare.sides import Labels, Unknown
@@ -24,7 +25,7 @@ def draw(of: Comparison, fetch: Callable[[str], Path]) -> tuple[dict[str, bytes]
     pair = matrices(of)
     if pair is None or of.same_predictions:
         return drawn, ""
-    names = canvas.drawable([class_name(of, label) for label in range(len(pair[0]))])
+    names = drawing.drawable([class_name(of, label) for label in range(len(pair[0]))])
     drawn[sections.CONFUSION] = figures.confusion_change(pair[1] - pair[0], names)
     try:
         images = _changed_images(of, names, fetch)
@@ -40,7 +41,7 @@ def _changed_images(of: Comparison, names: list[str], fetch: Callable[[str], Pat
         return b""
     if not test.fixed and not test.broken:
         return b""
-    images = archive.read(fetch(sides.TEST)).images
+    images = split_file.read(fetch(sides.TEST)).images
     if len(images) != len(after.actual):
         raise UserError(
             f"{sides.TEST} holds {len(images)} images, {len(after.actual)} were scored."

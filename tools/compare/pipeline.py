@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.lib import files
-from stages.lib.errors import UserError
+from stages.lib.core import files
+from stages.lib.core.errors import UserError
 
 _ABSENT = ("deleted", "not in cache")  # an output that was not checked out; says nothing about age
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stages.lib.descriptions import percent
+from stages.lib.reporting.alt_text import percent
 from tools.compare import markdown, sections
 from tools.compare.accuracy import Test
 from tools.compare.comparison import Comparison

@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib.errors import UserError
+from stages.lib.core.errors import UserError
 
 # The branch that a pull request goes to, as GitHub's and GitLab's CI name it.
 _TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME")

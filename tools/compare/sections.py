@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.lib import config
-from stages.lib.descriptions import percent
+from stages.lib.core import config
+from stages.lib.reporting.alt_text import percent
 from tools.compare import markdown, pipeline, sides
 from tools.compare.accuracy import ClassTest
 from tools.compare.comparison import ABSENT, Comparison, class_name, matrices

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from stages.lib import catalogue, config, files, results
-from stages.lib.environment import ENVIRONMENT
-from stages.lib.errors import UserError
+from stages.lib.core import config, files
+from stages.lib.core.errors import UserError
+from stages.lib.core.versions import ENVIRONMENT
+from stages.lib.data import catalogue
+from stages.lib.reporting import stage_outputs
 from tools.compare import pipeline
 
 METRICS = "reports/evaluate/metrics.json"
@@ -122,7 +124,7 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
         pending=known(lambda: pipeline.pending(folder)),
         metrics=known(lambda: _read_metrics(folder / METRICS)),
         training=known(lambda: _read_metrics(folder / TRAINING)),
-        history=known(lambda: results.read_history(folder / HISTORY)),
+        history=known(lambda: stage_outputs.read_history(folder / HISTORY)),
         labels=known(lambda: _read_labels(fetch(PREDICTIONS))),
     )
 
@@ -159,7 +161,7 @@ def _read_lock(path: Path) -> pipeline.Lock:
 
 
 def _read_metrics(path: Path) -> dict[str, float]:
-    found = results.read_json(path, ())
+    found = stage_outputs.read_json(path, ())
     values = {
         key: value
         for key, value in found.items()

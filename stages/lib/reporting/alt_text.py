@@ -1,0 +1,110 @@
+"""What the figures show, in words with numbers, for those who do not see them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib.metrics import Calibration, PerClass
+from stages.lib.reporting.stage_outputs import Confusion, Predictions
+
+Floats = npt.NDArray[np.float64]
+
+_LONG = 40  # entries after which a list in an alt text is cut; tables on the page hold them all
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share as ``97.79 %``, its parts never broken apart."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def raw_image(
+    name: str, shape: Sequence[int], values: tuple[float, float], pixel_max: float
+) -> str:
+    """The first training image: its class, size and range of raw values."""
+    low, high = values
+    return (
+        f"The first training image, of class {name}: {' by '.join(str(size) for size in shape)} "
+        f"values from {low:g} to {high:g}, beside a colour bar from 0 to {pixel_max:g}."
+    )
+
+
+def samples(names: Sequence[str]) -> str:
+    """The training images shown: their classes in order."""
+    return f"{counted(len(names), 'training image')}, row by row: {_listed(names)}."
+
+
+def curves(history: Mapping[str, Floats]) -> str:
+    """The course of loss and accuracy: first and last values."""
+    epochs = len(history["epoch"])
+    sentences = []
+    for key, name in (("loss", "training loss"), ("val_loss", "validation loss")):
+        if key in history:
+            sentences.append(_course(name, *(f"{history[key][at]:.4f}" for at in (0, -1))))
+    for key, name in (("accuracy", "training accuracy"), ("val_accuracy", "validation accuracy")):
+        if key in history:
+            sentences.append(_course(name, *(percent(history[key][at]) for at in (0, -1))))
+    return f"Curves over {counted(epochs, 'epoch')}: {'; '.join(sentences)}."
+
+
+def confusion(predictions: Predictions, found: Sequence[Confusion], names: Sequence[str]) -> str:
+    """The confusion matrix: how many images are right, and the most frequent confusion."""
+    right, images = int(predictions.right.sum()), len(predictions.actual)
+    text = (
+        f"Confusion matrix of {len(names)} classes: {right:,} of {images:,} test images are on the "
+        "diagonal, predicted right."
+    )
+    if found:
+        first = found[0]
+        text += (
+            f" The most frequent confusion is {names[first.actual]} predicted as "
+            f"{names[first.predicted]}, {counted(first.images, 'image')}."
+        )
+    return text
+
+
+def per_class(names: Sequence[str], scores: PerClass) -> str:
+    """F1 by class: the classes with their values, best first."""
+    order = np.argsort(-scores.f1, kind="stable")
+    return f"F1 by class: {_listed([f'{names[at]} {percent(scores.f1[at], 1)}' for at in order])}."
+
+
+def calibration(bins: Calibration, error: float) -> str:
+    """The reliability diagram: its error and its fullest bin."""
+    at = int(bins.images.argmax())
+    return (
+        f"Reliability diagram, expected calibration error {percent(error)}. "
+        f"{bins.images[at]:,} of {bins.images.sum():,} test images have a confidence from "
+        f"{percent(bins.edges[at], 0)} to {percent(bins.edges[at + 1], 0)}, "
+        f"{percent(bins.confidence[at], 1)} on average; "
+        f"{percent(bins.accuracy[at], 1)} of them are right."
+    )
+
+
+def predictions(indices: Sequence[int], of: Predictions, names: Sequence[str]) -> str:
+    """Test images with their predictions: how many are right, and each."""
+    right = int(of.right[list(indices)].sum())
+    each = [
+        f"{names[of.actual[at]]} predicted as {names[of.predicted[at]]} at {percent(sure, 1)}"
+        for at, sure in zip(indices, of.confidences[list(indices)], strict=True)
+    ]
+    return f"{counted(len(each), 'test image')}, {right} of them predicted right: {_listed(each)}."
+
+
+def no_mistakes(images: int) -> str:
+    """That there is no mistake to show."""
+    return f"The model makes no mistake among the {images:,} test images."
+
+
+def _course(name: str, first: str, last: str) -> str:
+    return f"{name} {last}" if first == last else f"{name} from {first} to {last}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 image``, ``1,000 images``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _listed(entries: Sequence[str]) -> str:
+    rest = len(entries) - _LONG
+    return ", ".join(entries[:_LONG]) + (f" and {rest} more" if rest > 0 else "")

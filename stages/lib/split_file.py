@@ -1,0 +1,182 @@
+"""One split of a data set as an .npz archive.
+
+NumPy and Keras read the archives as they read any other. They are written by zlib-ng and not by
+the zlib that Python was linked to: that one differs from machine to machine, and its bytes with it.
+"""
+
+import math
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from zlib_ng import zlib_ng
+
+from stages.lib.core import files
+from stages.lib.core.errors import UserError
+
+# On Fashion-MNIST as float32 (188 MB): level 1 takes 0.4 s for 61 MB, 2 takes 0.7 s for 41 MB,
+# 3 takes 0.8 s for 40 MB, 6 takes 2.1 s for 39 MB.
+_LEVEL = 2
+_CHUNK = 1 << 20
+ALIGNMENT = 64  # bytes; of memory that TensorFlow takes over without a copy
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
+
+# What zipfile, zlib-ng and NumPy raise on bytes that are not an archive of arrays
+_BROKEN = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split, and what later stages need to know of the data set.
+
+    Attributes:
+        images: float32, N x H x W or N x H x W x C, 0 to 1.
+        labels: int64, N, 0 to K - 1.
+        class_names: K names, in English.
+        class_names_zh: K names in Chinese, or none.
+        pixel_max: The raw value that became 1.
+    """
+
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    class_names: list[str]
+    class_names_zh: list[str]
+    pixel_max: float
+
+
+def write(
+    path: Path, split: Split, pieces: Iterable[npt.NDArray[np.float32]] | None = None
+) -> None:
+    """Writes a split as .npz; equal splits give equal bytes.
+
+    Args:
+        path: The file.
+        split: What to write.
+        pieces: The images, piece by piece, where they are not to be in memory all at once;
+            ``split.images`` then states their shape alone.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "images": split.images,
+        "labels": split.labels,
+        "class_names": np.array(split.class_names, dtype=np.str_),
+        "class_names_zh": np.array(split.class_names_zh, dtype=np.str_),
+        "pixel_max": np.array(split.pixel_max, dtype=np.float64),
+    }
+    with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.create_system = 3  # else Windows writes another byte
+            with archive.open(member, "w", force_zip64=True) as stream:
+                # A private name; were it to go, the standard zlib would write as valid a file.
+                stream._compressor = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, -15)  # type: ignore[attr-defined]
+                np.lib.format.write_array_header_1_0(
+                    cast(BinaryIO, stream),
+                    {
+                        "descr": np.lib.format.dtype_to_descr(array.dtype),
+                        "fortran_order": False,
+                        "shape": array.shape,
+                    },
+                )
+                given = pieces if name == "images" and pieces is not None else [array]
+                for piece in given:
+                    _write_chunks(cast(BinaryIO, stream), np.asarray(piece, order="C"))
+
+
+def read(path: Path) -> Split:
+    """Reads a split.
+
+    Raises:
+        UserError: The file is missing or not such an archive.
+    """
+    return _read(path, None)
+
+
+def read_first(path: Path, count: int) -> Split:
+    """Reads the first ``count`` images and labels of a split, and unpacks no more than those.
+
+    Raises:
+        UserError: As ``read``.
+    """
+    return _read(path, count)
+
+
+def _read(path: Path, count: int | None) -> Split:
+    limits = {"images": count, "labels": count}
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in ("images", "labels", "class_names", "class_names_zh", "pixel_max"):
+                member = archive.getinfo(f"{name}.npy")
+                with archive.open(member) as stream:
+                    stream._decompressor = zlib_ng.decompressobj(-15)  # type: ignore[attr-defined] # twice as fast
+                    arrays[name] = _read_array(
+                        cast(BinaryIO, stream), limits.get(name), member.file_size
+                    )
+        return _split(arrays)
+    except FileNotFoundError:
+        raise files.missing(path) from None
+    except (*_BROKEN, zlib_ng.error) as error:  # type: ignore[misc] # the stub takes it for a value
+        if isinstance(error, OSError) and error.filename:  # it cannot be opened
+            raise
+        raise UserError(
+            f"{path.as_posix()}: expected an .npz archive as normalize writes it, found: "
+            f"{' '.join(str(error).split()) or type(error).__name__}.\n"
+            "Delete it and run `dvc repro`."
+        ) from None
+
+
+def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.float32 or images.ndim not in (3, 4):
+        raise ValueError(f"images of type {images.dtype} and shape {images.shape}")
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(f"labels of type {labels.dtype} and shape {labels.shape}")
+    return Split(
+        images=images,
+        labels=labels,
+        class_names=[str(name) for name in arrays["class_names"]],
+        class_names_zh=[str(name) for name in arrays["class_names_zh"]],
+        pixel_max=float(arrays["pixel_max"].item()),
+    )
+
+
+def _read_array(stream: BinaryIO, count: int | None, file_size: int) -> npt.NDArray[Any]:
+    """One .npy member, its memory aligned; at most ``count`` entries of its first axis."""
+    np.lib.format.read_magic(stream)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject or fortran_order:
+        raise ValueError("an array of Python objects or in Fortran's order")
+    if stream.tell() + math.prod(shape) * dtype.itemsize != file_size:
+        raise ValueError(f"not the values of shape {shape}")
+    if count is not None and shape:
+        shape = (min(count, shape[0]), *shape[1:])
+    size = math.prod(shape) * dtype.itemsize
+    data = aligned_empty((size,), np.uint8)
+    for at in range(0, size, _CHUNK):
+        wanted = min(_CHUNK, size - at)
+        part = stream.read(wanted)
+        if len(part) != wanted:
+            raise EOFError("it ends early")
+        data[at : at + wanted] = np.frombuffer(part, np.uint8)
+    return data.view(dtype).reshape(shape)
+
+
+def _write_chunks(stream: BinaryIO, array: npt.NDArray[Any]) -> None:
+    flat = memoryview(cast(Any, array.reshape(-1).view(np.uint8)))
+    stream.writelines(flat[at : at + _CHUNK] for at in range(0, len(flat), _CHUNK))
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An uninitialized array in memory that TensorFlow takes over without a copy.
+
+    Its data starts at a multiple of ``ALIGNMENT`` bytes.
+    """
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)

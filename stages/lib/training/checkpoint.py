@@ -1,0 +1,73 @@
+"""What an interrupted training keeps to go on from its last finished epoch.
+
+A checkpoint is named by a key of everything that the result depends on, so that one of another
+configuration is never taken for one's own. It is no output of the pipeline and not in Git.
+"""
+
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib.core import files
+
+FOLDER = Path(".checkpoints")
+
+History = list[dict[str, float]]  # one row an epoch
+
+
+class Checkpoint:
+    """The kept state of the training that a key names.
+
+    Args:
+        key: A digest of configuration, code and data.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._path = FOLDER / f"{key}.npz"
+
+    def save(self, variables: Sequence[Any], history: History) -> None:
+        """Keeps the state after an epoch, in place of the one before when it is whole on disk."""
+        arrays = {f"variable_{at}": variable.numpy() for at, variable in enumerate(variables)}
+        with files.replacing(self._path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, history=np.array(json.dumps(history)), allow_pickle=False, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def restore(self, variables: Sequence[Any]) -> History:
+        """Sets the variables to the kept state and returns its history; none kept, none returned.
+
+        A state that is damaged or of another configuration is left alone, with a word about it.
+        """
+        if not self._path.exists():
+            others = [path.name for path in FOLDER.glob("*.npz")]
+            if others:
+                _note(f"{', '.join(others)}: of another configuration, code or data; not used.")
+            return []
+        try:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+                arrays = [content[f"variable_{at}"] for at in range(len(variables))]
+                history: History = json.loads(str(content["history"]))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            _note(f"{self._path.name}: damaged ({error}); not used, training starts anew.")
+            return []
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        print(f"Going on after epoch {len(history)}, where an earlier training was interrupted.")
+        return history
+
+    def remove(self) -> None:
+        """Removes the kept state, once the outputs of the training are in place."""
+        for path in FOLDER.glob(f"*{self._path.name}*"):  # half a file of a killed run, too
+            path.unlink()
+        if FOLDER.is_dir() and not any(FOLDER.iterdir()):
+            FOLDER.rmdir()
+
+
+def _note(text: str) -> None:
+    print(f"{FOLDER.as_posix()}/{text}", file=sys.stderr, flush=True)

@@ -1,0 +1,280 @@
+"""Training and evaluation of a Keras model with many steps in one graph.
+
+`Model.fit` comes back to Python and through a tf.data pipeline at every step,
+which costs a small network more than its arithmetic. Here the images stay in
+memory, each step gathers its rows by index inside one `tf.while_loop`, and
+Python is back only for the next epoch or to report progress.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from stages.lib import split_file
+from stages.lib.training import kernels
+
+if TYPE_CHECKING:
+    import keras
+    import numpy.typing as npt
+    import tensorflow as tf
+
+    Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Scores(NamedTuple):
+    """Mean loss over images (nats for a cross-entropy) and accuracy (0..1)."""
+
+    loss: float
+    accuracy: float
+
+
+Report = Callable[[int, int, Scores], None]  # steps done, steps in all, scores so far
+
+
+class Loop:
+    """Trains and evaluates `model`; make both within the strategy's scope, if any.
+
+    All state is in `model.variables` and `optimizer.variables`: training goes
+    on bit for bit where these are restored. Of several replicas each takes its
+    slice of every batch, and gradients are summed before the optimizer clips
+    or averages them, so that it sees those of one process.
+
+    Args:
+        model: built, images (N, H, W) or (N, H, W, C) to outputs (N, K).
+        optimizer: any of Keras's; its learning rate is set step by step.
+        loss: labels (N,) and outputs (N, K) to the loss of each image (N,), as
+            the `call` of Keras's losses is.
+        batch_size: images in a step, over all replicas.
+        augment: images of a step and a seed, int32 (2,), for
+            `tf.random.stateless_*` to images of the same shape.
+        seed: first of augment's two; the second numbers steps and replicas.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        loss: Loss,
+        batch_size: int,
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        import tensorflow as tf
+
+        self._model, self._optimizer, self._loss = model, optimizer, loss
+        self._batch_size, self._augment, self._seed = batch_size, augment, seed
+        self._strategy = tf.distribute.get_strategy()
+        self._replicas: int = self._strategy.num_replicas_in_sync
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        kernels.fuse(model, optimizer)
+        if self._replicas > 1:  # _gradients has summed them by then
+            optimizer._all_reduce_sum_gradients = lambda pairs: pairs
+        self._train = tf.function(self._steps, autograph=False)
+        self._test = tf.function(self._test_batch, autograph=False, reduce_retracing=True)
+
+    @property
+    def variables(self) -> list[Any]:
+        """All state of the training."""
+        return [*self._model.variables, *self._optimizer.variables]
+
+    def epoch(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        permutation: npt.NDArray[np.integer[Any]],
+        rates: npt.NDArray[np.float32],
+        report: Report | None = None,
+        report_every: int = 100,
+    ) -> Scores:
+        """Trains once on each image of the permutation and returns the scores on the way.
+
+        Args:
+            images: float32 (N, H, W) or (N, H, W, C), from `as_tensor`.
+            labels: integers (N,), from `as_tensor`.
+            permutation: indices of images in the order of training; what is
+                left after the last full batch makes a smaller one.
+            rates: float32 (steps,), the learning rate of every step.
+            report: called with steps done, steps in all and the scores so far.
+            report_every: steps between two reports. Bits do not depend on it.
+        """
+        import tensorflow as tf
+
+        size, count = self._batch_size, len(permutation)
+        full, rest = divmod(count, size)
+        indices = permutation.astype(np.int32)
+        batches = indices[: full * size].reshape(full, size)
+        stride = report_every if report else max(full, 1)
+        chunks = [batches[start : start + stride] for start in range(0, full, stride)]
+        if rest:
+            chunks.append(indices[np.newaxis, full * size :])
+        steps, totals = 0, tf.zeros(2, tf.float64)
+        for chunk in chunks:
+            of_chunk = tf.constant(rates[steps : steps + len(chunk)])
+            totals = self._train(images, labels, tf.constant(chunk), of_chunk, totals)
+            steps += len(chunk)
+            if report:
+                scores = _mean(totals, min(steps * size, count))
+                report(steps, full + bool(rest), scores)
+        return _mean(totals, count)
+
+    def evaluate(self, images: tf.Tensor, labels: tf.Tensor, batch_size: int = 1000) -> Scores:
+        """Returns the scores of the model as it is, at inference."""
+        import tensorflow as tf
+
+        totals = tf.zeros(2, tf.float64)
+        for start in range(0, len(labels), batch_size):
+            batch = slice(start, start + batch_size)
+            totals += self._test(images[batch], labels[batch])
+        return _mean(totals, len(labels))
+
+    def _steps(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        batches: tf.Tensor,
+        rates: tf.Tensor,
+        totals: tf.Tensor,
+    ) -> tf.Tensor:
+        """Trains on batches of indices, (S, B), and adds to the totals, float64 (2,)."""
+        import tensorflow as tf
+
+        def body(step: tf.Tensor, totals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            self._optimizer.learning_rate.assign(rates[step])
+            sums = self._strategy.run(self._step, args=(images, labels, batches[step]))
+            return step + 1, totals + self._strategy.reduce("SUM", sums, axis=None)
+
+        count = tf.shape(batches)[0]
+        _, totals = tf.while_loop(
+            lambda step, _: step < count, body, (0, totals), parallel_iterations=1
+        )
+        return totals
+
+    def _step(self, images: tf.Tensor, labels: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """Trains on this replica's share of one batch; returns its sums, float64 (2,)."""
+        import tensorflow as tf
+
+        size = batch.shape[0]
+        batch, weights = self._share(batch)
+        inputs, labels = tf.gather(images, batch), tf.gather(labels, batch)
+        if self._augment:
+            inputs = self._augment(inputs, self._step_seed())
+        with tf.GradientTape() as tape:
+            outputs = self._model(inputs, training=True)
+            losses = self._loss(labels, outputs)
+            losses = losses if weights is None else losses * weights
+            penalties = sum(self._model.losses) / self._replicas
+            loss = tf.reduce_sum(losses) / size + penalties
+            scaled = self._optimizer.scale_loss(loss)
+        self._optimizer.apply(self._gradients(tape, scaled), self._model.trainable_variables)
+        return _sums(loss * size, labels, outputs, weights)
+
+    def _test_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the sums over a batch, float64 (2,)."""
+        import tensorflow as tf
+
+        outputs = self._model(images, training=False)
+        return _sums(tf.reduce_sum(self._loss(labels, outputs)), labels, outputs)
+
+    def _gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
+        """Returns one gradient for each trainable variable, summed over replicas."""
+        import tensorflow as tf
+
+        variables = [variable.value for variable in self._model.trainable_variables]
+        gradients = tape.gradient(loss, variables)
+        if self._replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce("SUM", gradients)
+        return list(gradients)
+
+    def _share(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns this replica's indices and their weights, None where all are 1.
+
+        Shares have one static size; where the batch does not divide, the last
+        ones are filled up with its last image at weight 0.
+        """
+        import tensorflow as tf
+
+        if self._replicas == 1:
+            return batch, None
+        size = batch.shape[0]
+        length = -(-size // self._replicas)
+        positions = _replica() * length + tf.range(length)
+        share = tf.gather(batch, tf.minimum(positions, size - 1))
+        weights = tf.cast(positions < size, tf.float32)
+        return share, weights if size % self._replicas else None
+
+    def _step_seed(self) -> tf.Tensor:
+        """Returns int32 (2,), another one at every step and in every replica."""
+        import tensorflow as tf
+
+        iterations = tf.cast(self._optimizer.variables[0].value, tf.int32)
+        return tf.stack([self._seed, iterations * self._replicas + _replica()])
+
+
+def _replica() -> Any:
+    """Returns the number of the replica that runs this, 0 to replicas - 1."""
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+
+def _sums(
+    loss: tf.Tensor, labels: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Returns the summed loss and the number of images right, float64 (2,)."""
+    import tensorflow as tf
+
+    right = tf.cast(tf.equal(tf.argmax(outputs, -1, labels.dtype), labels), tf.float32)
+    right = right if weights is None else right * weights
+    return tf.cast(tf.stack([loss, tf.reduce_sum(right)]), tf.float64)
+
+
+def _mean(totals: tf.Tensor, count: int) -> Scores:
+    loss, right = (totals.numpy() / count).tolist()
+    return Scores(loss, right)
+
+
+def cross_entropy(num_classes: int, label_smoothing: float = 0.0) -> Loss:
+    """Returns a function of labels (N,) and logits (N, K): the loss, float32 (N,), in nats.
+
+    Args:
+        num_classes: K.
+        label_smoothing: share of the target that is spread over all classes, 0..1
+            (Szegedy et al., Rethinking the Inception Architecture, 2016).
+    """
+    import keras
+
+    def sparse(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    def smooth(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        targets = keras.ops.one_hot(labels, num_classes)
+        return keras.losses.categorical_crossentropy(
+            targets, logits, from_logits=True, label_smoothing=label_smoothing
+        )
+
+    return smooth if label_smoothing else sparse
+
+
+def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
+    """Returns a tensor on the array's own memory, or on one copy of it.
+
+    `tf.convert_to_tensor` makes two copies. Do not write to the array after.
+
+    Args:
+        array: any shape and dtype; copied unless writable, contiguous and aligned as
+            `split_file.aligned_empty` makes them (on other memory TensorFlow aborts the process).
+    """
+    import tensorflow as tf
+
+    flags = array.flags
+    if not (flags.c_contiguous and flags.writeable) or array.ctypes.data % split_file.ALIGNMENT:
+        copy = split_file.aligned_empty(array.shape, array.dtype)
+        copy[...] = array
+        array = copy
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

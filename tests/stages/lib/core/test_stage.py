@@ -1,0 +1,222 @@
+import errno
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stages.lib.core import files, stage
+from stages.lib.core.errors import UserError
+from tests.conftest import ROOT, Finished, Repository, execute
+
+PRELUDE = """
+import os, signal, sys, time
+from pathlib import Path
+from stages.lib.core import files, stage
+from stages.lib.data.formats import idx
+from stages.lib.core.errors import UserError
+out = Path("out")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str],
+    main: Callable[[int], None],
+    read: Callable[[], int] = lambda: 1,
+    inputs: tuple[Path, ...] = (),
+) -> str:
+    with pytest.raises(SystemExit) as ended:
+        stage.run(read, main, inputs)
+    out, err = capsys.readouterr()
+    return Finished(int(ended.value.code or 0), out, err).message
+
+
+def raising(error: BaseException) -> Callable[[int], None]:
+    def main(_: int) -> None:
+        raise error
+
+    return main
+
+
+def script(folder: Path, body: str, **environment: str) -> Finished:
+    """Runs a stage whose ``main`` is ``body``, in a process of its own."""
+    lines = "\n    ".join(body.strip().splitlines())
+    text = f"{PRELUDE}\ndef main(settings):\n    {lines}\n\nstage.run(lambda: 1, main)\n"
+    (folder / "made.py").write_text(text, encoding="utf-8")
+    return execute(
+        [sys.executable, str(folder / "made.py")], folder, PYTHONPATH=str(ROOT), **environment
+    )
+
+
+def test_main_gets_the_settings() -> None:
+    seen: list[int] = []
+    stage.run(lambda: 7, seen.append)
+    assert seen == [7]
+
+
+def test_a_users_error_is_printed_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, raising(UserError("a: b.\nDo c."))) == "a: b.\nDo c."
+
+
+def test_an_error_of_the_programs_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        stage.run(lambda: 1, raising(ZeroDivisionError()))
+
+
+def test_a_full_disk_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "data/raw/x")
+    assert refused(capsys, raising(full)) == (
+        "data/raw/x: No space left on device.\nFree some space and run again."
+    )
+    unnamed = OSError(errno.ENOSPC, "No space left on device")
+    assert refused(capsys, raising(unnamed)).startswith("No space left on device.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_disk_that_is_really_full_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = script(
+        tmp_path,
+        """
+with files.replacing(out) as temporary:
+    temporary.symlink_to("/dev/full")
+    temporary.write_bytes(b"x" * 100_000)
+""",
+    )
+    assert done.message.startswith("No space left on device.\nFree some space")
+    assert [path.name for path in tmp_path.iterdir()] == ["made.py"]
+
+
+def test_what_the_system_refuses_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def main(_: int) -> None:
+        (tmp_path / "none" / "x").write_text("")
+
+    message = refused(capsys, main)
+    assert message.startswith(f"{tmp_path / 'none' / 'x'}: No such file or directory.\n")
+
+
+def test_too_little_memory_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, raising(MemoryError("Unable to allocate 9 TiB")))
+    assert message.startswith("out of memory: Unable to allocate 9 TiB.\n")
+
+
+def test_settings_that_changed_meanwhile_fail_the_stage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = [1]
+    message = refused(capsys, lambda _: now.append(2), read=lambda: now[-1])
+    assert message == (
+        "The configuration of this stage was changed while it ran; its result belongs to neither.\n"
+        "Run `dvc repro` again."
+    )
+
+
+@pytest.mark.parametrize("change", ["write", "delete", "create", "in a folder"])
+def test_inputs_that_changed_meanwhile_fail_the_stage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "raw" / "input"
+    path.parent.mkdir()
+    if change != "create":
+        path.write_bytes(b"1")
+
+    def main(_: int) -> None:
+        if change == "delete":
+            path.unlink()
+        else:
+            path.write_bytes(b"22")
+
+    given = path.parent if change == "in a folder" else path
+    message = refused(capsys, main, inputs=(given,))
+    assert message.startswith("An input file of this stage was changed while it ran")
+
+
+def test_inputs_that_stay_are_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "input").touch()
+    stage.run(lambda: 1, lambda _: None, [tmp_path, tmp_path / "input", tmp_path / "none"])
+
+
+EDITS = {
+    "a module that it uses": 'Path("stages/lib/data/formats/idx.py").open("a").write("# edited")',
+    "a module that is gone": 'Path("stages/lib/data/formats/idx.py").unlink()',
+    "itself": 'Path("stages/made.py").open("a").write("# edited")',
+    "a module read after its edit": (
+        'Path("stages/lib/data/fetch.py").open("a").write("# edited")\n'
+        "    from stages.lib.data import fetch"
+    ),
+    "a module that it does not use": 'Path("stages/lib/data/fetch.py").open("a").write("# edited")',
+}
+
+
+@pytest.mark.parametrize("edited", EDITS)
+def test_code_that_changed_meanwhile_fails_the_stage(repository: Repository, edited: str) -> None:
+    body = f"{PRELUDE}\ndef main(settings):\n    {EDITS[edited]}\n\nstage.run(lambda: 1, main)\n"
+    (repository.path / "stages/made.py").write_text(body, encoding="utf-8")
+    (repository.path / "stages/.#made.py").symlink_to("emacs@here")  # an editor's lock
+    done = repository.run("python", "-W", "ignore", "-m", "stages.made")
+    if edited == "a module that it does not use":
+        assert (done.code, done.err) == (0, "")
+    else:
+        assert done.message.startswith("The code of this stage was changed while it ran")
+
+
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_stage_cleans_up_and_ends_with_130(tmp_path: Path, sent: str) -> None:
+    done = script(
+        tmp_path,
+        f"""
+out.write_text("old")
+print("before")
+if signal.{sent} == signal.SIGINT:  # a shell's job in the background is born deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+with files.replacing(out) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.{sent})
+    time.sleep(10)
+""",
+    )
+    assert done == Finished(130, "before\n", "\nInterrupted; nothing half-made was left behind.\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.py", "out"]
+    assert (tmp_path / "out").read_text() == "old"
+
+
+def test_no_collection_walks_over_what_was_imported(tmp_path: Path) -> None:
+    done = script(tmp_path, "import gc\nprint(gc.get_freeze_count() > 1000)")
+    assert (done.code, done.out) == (0, "True\n")
+
+
+def test_names_that_a_terminal_cannot_show_stop_nothing(tmp_path: Path) -> None:
+    done = script(tmp_path, 'print("短靴")', PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert (done.code, done.out) == (0, "??\n")
+
+
+def test_key_depends_on_settings_inputs_and_code(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    files.write_text(first, "1")
+    files.write_text(second, "2")
+    key = stage.key("settings", [first])
+    assert key == stage.key("settings", [first])
+    assert key != stage.key("others", [first])
+    assert key != stage.key("settings", [second])
+    assert key != stage.key("settings", [])
+
+
+def test_code_saved_while_the_stage_was_still_importing_fails_it(repository: Repository) -> None:
+    body = (
+        f"{PRELUDE}\n"
+        "import time; time.sleep(0.05)\n"  # a file's time lags behind by the tick of a clock
+        'Path("stages/lib/data/formats/idx.py").open("a").write("# edited")\n'
+        "stage.run(lambda: 1, lambda settings: None)\n"
+    )
+    (repository.path / "stages/made.py").write_text(body, encoding="utf-8")
+    done = repository.run("python", "-W", "ignore", "-m", "stages.made")
+    assert done.message.startswith("The code of this stage was changed while it ran")

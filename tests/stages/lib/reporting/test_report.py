@@ -1,0 +1,148 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from stages.lib.reporting import report
+from tests.stages import plot_inputs
+from tests.stages.lib.reporting.test_page import Outline
+
+SECTIONS = [
+    "Results",
+    "What was run",
+    "Training",
+    "Confusion matrix",
+    "By class",
+    "Calibration",
+    "Predictions",
+    "Mistakes",
+    "Data",
+]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    return plot_inputs.made_page(folder).read_text(encoding="utf-8")
+
+
+def words(text: str) -> str:
+    """What a reader sees, on one line."""
+    return re.sub(r"\s+", " ", "".join(Outline(text).texts))
+
+
+def table(text: str, caption: str) -> list[list[str]]:
+    """The rows of a table, its header first."""
+    (found,) = re.findall(rf"<caption>{caption}</caption>(.*?)</table>", text, re.DOTALL)
+    rows = re.findall("<tr>(.*?)</tr>", found, re.DOTALL)
+    cells = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[words(cell) for cell in row] for row in cells]
+
+
+def test_sections_in_order(text: str) -> None:
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", text) == SECTIONS
+
+
+def test_the_summary_says_it_all_in_a_sentence_or_two(text: str) -> None:
+    assert (
+        "The model (mlp, 51 parameters) was trained for 2 epochs on 8 images. It predicts 66.67 % "
+        "of 6 test images right; the 95 % interval is 30.00 to 90.32 %."
+    ) in words(text)
+
+
+def test_headline_metrics_with_the_interval(text: str) -> None:
+    said = words(text)
+    for part in (
+        "Test accuracy 66.67 % 95 % interval 30.00 to 90.32 %",
+        "Test loss 0.7000",
+        "Macro F1 65.56 %",
+        "Top-2 accuracy 100.00 %",
+        "Expected calibration error 13.33 %",
+        "Untrained loss 1.2345 guessing one of 3 classes: ln 3 = 1.0986",
+    ):
+        assert part in said
+    assert table(text, "Loss and accuracy by split")[1:] == [
+        ["training", "8", "0.2500", "90.00 %"],
+        ["validation", "2", "0.5000", "85.00 %"],
+        ["test", "6", "0.7000", "66.67 %"],
+    ]
+
+
+def test_what_was_run(text: str) -> None:
+    said = words(text)
+    assert "Data set A <made> data set (made)" in said
+    assert "Licence CC0 & none" in said
+    assert "Nobody (2025). <i>Nothing</i>. https://example.org/a?b=1&c=2." in said
+    assert "8 train, 2 validation, 6 test" in said
+    assert "4 × 4 pixels, raw values from 0 to 16" in said
+    assert table(text, "Parameters of the training")[1:] == [
+        ["model.architecture", "mlp"],
+        ["model.mlp.hidden_units", "[]"],
+        ["train.learning_rate", "0.001"],
+        ["train.optimizer", "<b>adam</b>"],
+    ]
+    assert table(text, "Network: 2 layers, 51 parameters")[2] == ["dense", "Dense", "3", "51"]
+    assert table(text, "Library versions")[1:] == [["keras", "3.15.1"], ["tensorflow", "2.21.0"]]
+
+
+def test_the_only_address_is_the_citations(text: str) -> None:
+    links = [link["href"] for link in Outline(text).all("a")]
+    outside = [link for link in links if not link.startswith("#")]
+    assert outside == ["https://example.org/a?b=1&c=2"]
+
+
+def test_training_by_epoch(text: str) -> None:
+    assert table(text, "Training by epoch")[1:] == [
+        ["1", "0.001", "1.0000", "50.00 %", "0.9000", "55.00 %"],
+        ["2", "0.001", "0.2500", "90.00 %", "0.5000", "85.00 %"],
+    ]
+
+
+def test_confusions(text: str) -> None:
+    assert table(text, "Most frequent confusions") == [
+        ["Actual class", "Predicted class", "Images", "Share of the actual class"],
+        ["T-shirt/top", "<script>alert(1)</script>", "1", "50.00 %"],
+        ["<script>alert(1)</script>", '"B" & a $x_ long name of two lines', "1", "50.00 %"],
+    ]
+
+
+def test_scores_by_class(text: str) -> None:
+    rows = table(text, "Scores by class")
+    assert rows[0] == ["Class", "Label", "Precision", "Recall", "F1", "Test images"]
+    assert rows[1] == ["T-shirt/top", "0", "100.00 %", "50.00 %", "66.67 %", "2"]
+
+
+def test_calibration_has_a_dash_where_no_images_are(text: str) -> None:
+    assert table(text, "Calibration by confidence")[1:] == [
+        ["0.0 % to 50.0 %", "0", "–", "–"],
+        ["50.0 % to 100.0 %", "6", "80.00 %", "66.67 %"],
+    ]
+
+
+def test_mistakes_surest_first(text: str) -> None:
+    rows = table(text, "Most confident mistakes")[1:]
+    assert [(row[0], row[3], row[4], row[5]) for row in rows] == [
+        ("4", "80.00 %", "15.00 %", "wrong"),
+        ("3", "60.00 %", "30.00 %", "wrong"),
+    ]
+
+
+def test_every_figure_says_what_it_shows(text: str) -> None:
+    said = [image["alt"] for image in Outline(text).all("img")]
+    assert len(said) == 8
+    assert all(re.search(r"\d", alt) and len(alt) > 60 for alt in said)
+
+
+def test_chinese_names_stand_beside_those_of_the_figures(
+    tmp_path: Path,
+) -> None:
+    text = plot_inputs.made_page(tmp_path, class_names="zh").read_text(encoding="utf-8")
+    rows = table(text, "Scores by class")
+    assert rows[0][:3] == ["Class", "In figures", "Label"]
+    assert rows[1][:3] == ["T恤/上衣", "T-shirt/top", "0"]
+    assert table(text, "Most frequent confusions")[1][:2] == ["T恤/上衣", "裤子"]
+
+
+def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss() -> None:
+    assert "smoothed by 0.1, which the test loss is not" in report._how_measured(0.1)
+    assert "smoothed" not in report._how_measured(0.0)

@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.lib.core.errors import UserError
+from stages.lib.reporting import stage_outputs
+from tests.stages import plot_inputs
+from tests.stages.plot_inputs import PREDICTIONS, PROBABILITIES
+
+LABELS = PREDICTIONS.actual
+
+
+def written(folder: Path, content: str) -> Path:
+    path = folder / "table.csv"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_predictions_come_back_as_written(tmp_path: Path) -> None:
+    path = written(tmp_path, plot_inputs.predictions_csv(PROBABILITIES))
+    found = stage_outputs.read_predictions(path, LABELS, 3)
+    assert found.actual.tolist() == [0, 1, 2, 0, 1, 2]
+    assert found.predicted.tolist() == [0, 1, 2, 1, 2, 2]
+    np.testing.assert_array_equal(found.probabilities, PROBABILITIES)
+    assert found.right.tolist() == [True, True, True, False, False, True]
+    assert found.confidences.tolist() == [0.9, 0.7, 0.8, 0.6, 0.8, 1.0]
+
+
+def test_one_prediction_is_a_table_too(tmp_path: Path) -> None:
+    path = written(tmp_path, plot_inputs.predictions_csv(PROBABILITIES[:1]))
+    assert stage_outputs.read_predictions(path, LABELS[:1], 3).probabilities.shape == (1, 3)
+
+
+HEADER = "index,actual,predicted,probability_0,probability_1,probability_2\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (plot_inputs.predictions_csv(PROBABILITIES[:5]), ["6 rows", "found 5 rows"]),
+        (HEADER, ["6 rows", "found 0 rows"]),
+        ("", ["columns index, actual", "found 1 columns"]),
+        (HEADER.replace("predicted", "guess"), ["columns index, actual, predicted", "guess"]),
+        (HEADER.replace(",probability_2", ""), ["for 3 classes", "found 5 columns"]),
+        (HEADER + "0,0,0,0.9,0.1\n" * 6, ["6 cells in every row", "found 5"]),
+        (HEADER + "0,0,0,0.9,x,0.1\n" * 6, ["numbers in every cell"]),
+        (HEADER + "0,1,0,0.9,0.1,0.0\n" * 6, ["0 for image 0", "found 1"]),
+        (
+            plot_inputs.predictions_csv(PROBABILITIES).replace("3,0,1,", "3,0,3,"),
+            ["predicted labels from 0 to 2", "found 0 to 3"],
+        ),
+    ],
+)
+def test_predictions_of_another_test_set_are_an_error(
+    tmp_path: Path, content: str, said: list[str]
+) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(UserError) as error:
+        stage_outputs.read_predictions(path, LABELS, 3)
+    for text in (path.as_posix(), "expected", *said, "dvc repro"):
+        assert text in str(error.value)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_the_history_has_the_columns_that_there_are(tmp_path: Path) -> None:
+    found = stage_outputs.read_history(
+        written(tmp_path, "epoch,loss,accuracy\n1.0,2.5,0.5\n2.0,,0.75\n")
+    )
+    assert set(found) == {"epoch", "loss", "accuracy"}
+    assert found["epoch"].tolist() == [1, 2]
+    assert found["loss"][0] == 2.5
+    assert np.isnan(found["loss"][1])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("epoch,accuracy\n1,0.5\n", "a column loss; found epoch, accuracy"),
+        ("epoch,loss,accuracy\n", "at least one row"),
+        ("epoch,loss,accuracy\n1,bad,0.5\n", "numbers in column loss"),
+        ("epoch,loss,accuracy\n1,0.5\n", "3 cells in row 1"),
+    ],
+)
+def test_a_broken_history_is_an_error(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        stage_outputs.read_history(written(tmp_path, content))
+
+
+def test_scores_by_class(tmp_path: Path) -> None:
+    path = written(tmp_path, plot_inputs.PER_CLASS)
+    found = stage_outputs.read_per_class(path, 3)
+    assert found.recall.tolist() == [0.5, 0.5, 1.0]
+    assert found.support.tolist() == [2, 2, 2]
+    with pytest.raises(UserError, match=r"labels 0 to 3 in order; found 0, 1, 2\."):
+        stage_outputs.read_per_class(path, 4)
+
+
+def test_calibration_has_no_values_where_no_images_are(tmp_path: Path) -> None:
+    found = stage_outputs.read_calibration(written(tmp_path, plot_inputs.CALIBRATION))
+    assert found.edges.tolist() == [0, 0.5, 1]
+    assert found.images.tolist() == [0, 6]
+    np.testing.assert_array_equal(found.accuracy, [np.nan, 0.666667])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "expected JSON"), ("[1]", "key loss; found no keys"), ('{"a": 1}', "key loss; found a")],
+)
+def test_broken_metrics_are_an_error(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        stage_outputs.read_json(written(tmp_path, content), ("loss",))
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    for read in (
+        stage_outputs.read_run,
+        stage_outputs.read_history,
+        stage_outputs.read_calibration,
+    ):
+        with pytest.raises(UserError, match="not found"):
+            read(tmp_path / "none")
+    with pytest.raises(UserError, match="not found"):
+        stage_outputs.read_predictions(tmp_path / "none", LABELS, 3)
+
+
+def test_mistakes_are_those_of_the_highest_confidence() -> None:
+    assert stage_outputs.mistakes(PREDICTIONS, 9) == [4, 3]
+    assert stage_outputs.mistakes(PREDICTIONS, 1) == [4]
+
+
+def test_mistakes_of_equal_confidence_keep_their_order() -> None:
+    wrong = np.array([0, 0, 0])
+    of = stage_outputs.Predictions(wrong, wrong + 1, np.array([[0.2, 0.8], [0.1, 0.9], [0.2, 0.8]]))
+    assert stage_outputs.mistakes(of, 9) == [1, 0, 2]
+
+
+def test_confusions_are_the_most_frequent_first() -> None:
+    matrix = np.array([[90, 4, 6], [0, 0, 0], [6, 0, 18]])
+    found = stage_outputs.confusions(matrix, 9)
+    assert [(pair.actual, pair.predicted, pair.images) for pair in found] == [
+        (0, 2, 6),
+        (2, 0, 6),
+        (0, 1, 4),
+    ]
+    assert [pair.share for pair in found] == [0.06, 0.25, 0.04]
+    assert len(stage_outputs.confusions(matrix, 1)) == 1
+    assert stage_outputs.confusions(np.diag([3, 4]), 9) == []

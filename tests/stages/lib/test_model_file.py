@@ -1,0 +1,71 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.lib import model_file
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+SCRIPT = """
+import sys, pathlib, random
+junk = [bytearray(random.randrange(1, 99999)) for _ in range(200)]
+import keras
+from stages.lib import model_file
+
+keras.utils.set_random_seed(3)
+layers = keras.layers
+model = keras.Sequential([
+    keras.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization(),
+    layers.Flatten(), layers.Dropout(0.5), layers.Dense(10),
+])
+outputs = layers.Softmax()(model.outputs[0])
+model_file.save(keras.Model(model.inputs[0], outputs), pathlib.Path(sys.argv[1]))
+"""
+
+
+def save_in_a_process_of_its_own(path: Path) -> str:
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", SCRIPT, str(path)], check=True, env=environment)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_two_processes_write_equal_bytes(tmp_path: Path) -> None:
+    first = save_in_a_process_of_its_own(tmp_path / "first.keras")
+    assert first == save_in_a_process_of_its_own(tmp_path / "second.keras")
+
+
+def test_keras_reads_the_file_back(tmp_path: Path) -> None:
+    import keras
+
+    shared = keras.layers.Dense(3)
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, shared(keras.layers.Dense(2)(inputs)))
+    path = tmp_path / "model.keras"
+    model_file.save(model, path)
+    images = np.random.default_rng(0).random((5, 2), np.float32)
+    loaded = keras.saving.load_model(path)
+    assert (loaded(images).numpy() == model(images).numpy()).all()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_nothing_of_the_file_is_a_time_or_an_address(tmp_path: Path) -> None:
+    import keras
+
+    path = tmp_path / "model.keras"
+    model_file.save(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), path)
+    with zipfile.ZipFile(path) as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+        assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")
+        config = archive.read("config.json").decode()
+    numbers = [
+        int(part.split("}")[0].split(",")[0]) for part in config.split('shared_object_id": ')[1:]
+    ]
+    assert max(numbers, default=0) < 100

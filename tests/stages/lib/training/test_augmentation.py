@@ -1,0 +1,86 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from stages.lib.training import augmentation
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+NONE: dict[str, Any] = {"shift": 0, "rotation": 0.0, "zoom": 0.0, "flip": False, "cutout": 0}
+IMAGES = np.random.default_rng(0).random((64, 6, 6), np.float32)
+
+
+def change(images: npt.NDArray[np.float32], seed: int = 1, **settings: Any) -> npt.NDArray[Any]:
+    import tensorflow as tf
+
+    augment = augmentation.make(augmentation.Augmentation(**{**NONE, **settings}))
+    assert augment is not None
+    changed: npt.NDArray[Any] = augment(tf.constant(images), tf.constant([seed, 7])).numpy()
+    return changed
+
+
+def test_nothing_asked_for_is_nothing_done() -> None:
+    assert augmentation.make(augmentation.Augmentation(**NONE)) is None
+
+
+def test_shifts_are_whole_pixels_up_to_the_limit_and_fill_with_zero() -> None:
+    changed = change(IMAGES, shift=1)
+    seen = set()
+    for before, after in zip(IMAGES, changed, strict=True):
+        padded = np.pad(before, 1)
+        moves = [
+            (down, right)
+            for down in (-1, 0, 1)
+            for right in (-1, 0, 1)
+            if np.allclose(after, padded[1 - down : 7 - down, 1 - right : 7 - right], atol=1e-5)
+        ]
+        assert len(moves) == 1
+        seen.add(moves[0])
+    assert len(seen) == 9
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    changed = change(IMAGES, flip=True)
+    mirrored = (changed == IMAGES[:, :, ::-1]).all(axis=(1, 2))
+    same = (changed == IMAGES).all(axis=(1, 2))
+    assert (mirrored ^ same).all()
+    assert 16 < mirrored.sum() < 48
+
+
+def test_cutout_blanks_a_square_and_nothing_else() -> None:
+    changed = change(np.ones((64, 9, 9), np.float32), cutout=3)
+    blank = (changed == 0).sum(axis=(1, 2))
+    assert set(blank) <= {4, 6, 9}  # in a corner, at an edge, inside
+    assert 9 in blank
+    assert set(np.unique(changed)) == {0, 1}
+
+
+def test_rotation_and_zoom_keep_the_centre() -> None:
+    image = np.zeros((32, 7, 7), np.float32)
+    image[:, 3, 3] = 1
+    either: list[dict[str, Any]] = [{"rotation": 45.0}, {"zoom": 0.3}]
+    for settings in either:
+        assert change(image, **settings)[:, 3, 3] == pytest.approx(np.ones(32), abs=1e-4)
+
+
+def test_a_quarter_turn_of_a_symmetric_cross_stays_inside() -> None:
+    image = np.zeros((32, 9, 9), np.float32)
+    image[:, 4, 2:7] = 1
+    turned = change(image, rotation=90.0)
+    assert turned[:, 0].max() < 0.5
+    assert np.abs(turned - image).max() > 0.5
+
+
+def test_the_seed_alone_decides() -> None:
+    settings: dict[str, Any] = {"shift": 2, "rotation": 10.0, "zoom": 0.1, "cutout": 2}
+    assert (change(IMAGES, **settings) == change(IMAGES, **settings)).all()
+    assert (change(IMAGES, 1, **settings) != change(IMAGES, 2, **settings)).any()
+
+
+def test_colour_images_change_as_a_whole() -> None:
+    colour = np.repeat(IMAGES[..., None], 3, axis=-1)
+    changed = change(colour, shift=2, flip=True, rotation=5.0, cutout=2)
+    assert changed.shape == colour.shape
+    assert (changed[..., 0] == changed[..., 2]).all()

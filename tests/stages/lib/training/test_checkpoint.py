@@ -1,0 +1,99 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from stages.lib.training import checkpoint
+
+HISTORY = [{"loss": 0.5, "accuracy": 0.25}]
+
+
+class Variable:
+    """What a checkpoint needs of a Keras variable."""
+
+    def __init__(self, value: list[float]) -> None:
+        self.value: npt.NDArray[np.float32] = np.array(value, np.float32)
+
+    def numpy(self) -> npt.NDArray[np.float32]:
+        return self.value
+
+    def assign(self, value: npt.NDArray[np.float32]) -> None:
+        self.value = value
+
+
+@pytest.fixture(autouse=True)
+def _in_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_restores_what_was_saved() -> None:
+    checkpoint.Checkpoint("a").save([Variable([1, 2]), Variable([])], HISTORY)
+    first, second = Variable([0, 0]), Variable([])
+    assert checkpoint.Checkpoint("a").restore([first, second]) == HISTORY
+    assert first.value.tolist() == [1, 2]
+    assert second.value.tolist() == []
+
+
+def test_without_a_state_training_starts_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    variable = Variable([7])
+    assert checkpoint.Checkpoint("a").restore([variable]) == []
+    assert variable.value.tolist() == [7]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_state_of_another_configuration_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint.Checkpoint("a").save([Variable([1])], HISTORY)
+    variable = Variable([7])
+    assert checkpoint.Checkpoint("b").restore([variable]) == []
+    assert variable.value.tolist() == [7]
+    assert "a.npz: of another configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "fewer variables"])
+def test_a_damaged_state_is_left_alone(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint.Checkpoint("a").save([Variable(list(range(500)))], HISTORY)
+    path = checkpoint.FOLDER / "a.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        path.write_bytes(content[:-100])
+    elif damage == "flipped":
+        content[1200] ^= 1
+        path.write_bytes(content)
+    elif damage == "empty":
+        path.write_bytes(b"")
+    wanted = [Variable([7]), Variable([8])] if damage == "fewer variables" else [Variable([7])]
+    assert checkpoint.Checkpoint("a").restore(wanted) == []
+    assert wanted[0].value.tolist() == [7]
+    assert "a.npz: damaged" in capsys.readouterr().err
+
+
+def test_removing_leaves_nothing_behind() -> None:
+    kept = checkpoint.Checkpoint("a")
+    kept.save([Variable([1])], HISTORY)
+    kept.remove()
+    assert not checkpoint.FOLDER.exists()
+
+
+def test_killed_while_writing_the_state_before_stays(tmp_path: Path) -> None:
+    checkpoint.Checkpoint("a").save([Variable([1])], HISTORY)
+    script = (
+        "import os, signal, numpy\n"
+        "from stages.lib.training import checkpoint\n"
+        "class V:\n"
+        "    def numpy(self): return numpy.zeros(4)\n"
+        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "checkpoint.Checkpoint('a').save([V()], [])\n"
+    )
+    root = Path(__file__).parents[4]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert done.returncode == -signal.SIGKILL
+    variable = Variable([0])
+    assert checkpoint.Checkpoint("a").restore([variable]) == HISTORY
+    assert variable.value.tolist() == [1]

@@ -1,0 +1,154 @@
+"""The loop against Keras's own optimizers and losses, and against arithmetic by hand."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from stages.lib.training import loop, optimizers
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.random((70, 4, 4), np.float32)
+LABELS = RANDOM.integers(0, 3, 70)
+ORDER = np.random.default_rng(1).permutation(70)
+
+
+def network(normalize: bool = False) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    first = [
+        layers.Reshape((4, 4, 1)),
+        layers.Conv2D(3, 3, use_bias=False),
+        layers.BatchNormalization(),
+    ]
+    hidden = first if normalize else [layers.Flatten(), layers.Dense(6, activation="relu")]
+    return keras.Sequential([keras.Input((4, 4)), *hidden, layers.Flatten(), layers.Dense(3)])
+
+
+def rates(steps: int, rate: float = 0.01) -> npt.NDArray[np.float32]:
+    return np.full(steps, rate, np.float32)
+
+
+def train(model: Any, optimizer: Any, epochs: int = 2, batch_size: int = 16) -> loop.Scores:
+    training = loop.Loop(model, optimizer, loop.cross_entropy(3), batch_size)
+    images, labels = loop.as_tensor(IMAGES), loop.as_tensor(LABELS)
+    for _ in range(epochs):
+        scores = training.epoch(images, labels, ORDER, rates(-(-70 // batch_size)))
+    return scores
+
+
+def train_by_keras(model: Any, optimizer: Any, epochs: int = 2, batch_size: int = 16) -> float:
+    """The same training by Keras's `train_on_batch`; returns the last epoch's mean loss."""
+    import keras
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer.learning_rate = 0.01
+    model.compile(optimizer, loss)
+    for _ in range(epochs):
+        total = 0.0
+        for at in range(0, 70, batch_size):
+            chosen = ORDER[at : at + batch_size]
+            model.reset_metrics()
+            total += float(model.train_on_batch(IMAGES[chosen], LABELS[chosen])) * len(chosen)
+    return total / 70
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+def test_equals_keras_for_every_optimizer(name: str) -> None:
+    if name == "muon":
+        pytest.skip("Muon's orthogonalization amplifies rounding beyond a comparison")
+    ours, theirs = network(), network()
+    scores = train(ours, optimizers.make(name, 0.0))
+    loss = train_by_keras(theirs, optimizers.make(name, 0.0))
+    assert scores.loss == pytest.approx(loss, rel=2e-4)
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_equals_keras_with_batch_normalization_and_weight_decay(name: str) -> None:
+    ours, theirs = network(normalize=True), network(normalize=True)
+    train(ours, optimizers.make(name, 0.05))
+    train_by_keras(theirs, optimizers.make(name, 0.05))
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
+
+
+def test_the_remainder_of_an_epoch_is_trained_on_and_counted() -> None:
+    import keras
+
+    model = network()
+    optimizer = optimizers.make("sgd", 0.0)
+    training = loop.Loop(model, optimizer, loop.cross_entropy(3), 16)
+    before = training.evaluate(IMAGES, LABELS)
+    images, labels = loop.as_tensor(IMAGES), loop.as_tensor(LABELS)
+    scores = training.epoch(images, labels, ORDER, rates(5, 0.0))
+    assert int(optimizer.iterations.numpy()) == 5  # 4 x 16 and 6
+    assert scores == pytest.approx(before, rel=1e-6)  # a learning rate of 0 changes nothing
+    outputs = model(IMAGES).numpy()
+    by_hand = keras.losses.sparse_categorical_crossentropy(LABELS, outputs, from_logits=True)
+    assert before.loss == pytest.approx(float(np.mean(by_hand)), rel=1e-6)
+    assert before.accuracy == pytest.approx((outputs.argmax(1) == LABELS).mean())
+
+
+def test_fewer_images_than_a_batch() -> None:
+    training = loop.Loop(network(), optimizers.make("adam", 0.0), loop.cross_entropy(3), 500)
+    scores = training.epoch(loop.as_tensor(IMAGES), loop.as_tensor(LABELS), ORDER, rates(1))
+    assert 0 < scores.loss < 5
+
+
+def test_learning_rates_are_those_of_each_step() -> None:
+    import tensorflow as tf
+
+    model = network()
+    weights = model.trainable_variables
+    start = [variable.numpy() for variable in weights]
+    training = loop.Loop(model, optimizers.make("sgd", 0.0), loop.cross_entropy(3), 35)
+    training.epoch(
+        loop.as_tensor(IMAGES), loop.as_tensor(LABELS), ORDER, np.array([0.5, 0.0], np.float32)
+    )
+    other = network()
+    with tf.GradientTape() as tape:
+        losses = loop.cross_entropy(3)(LABELS[ORDER[:35]], other(IMAGES[ORDER[:35]]))
+        mean = tf.reduce_mean(losses)
+    gradients = tape.gradient(mean, [variable.value for variable in other.trainable_variables])
+    for now, before, gradient in zip(weights, start, gradients, strict=True):
+        assert now.numpy() == pytest.approx(before - 0.5 * gradient.numpy(), abs=1e-6)
+
+
+def test_label_smoothing_by_hand() -> None:
+    found = loop.cross_entropy(2, label_smoothing=0.2)(np.array([0]), np.zeros((1, 2), np.float32))
+    assert float(found[0]) == pytest.approx(np.log(2))
+    logits = np.array([[3.0, 0.0]], np.float32)
+    logs = logits - np.log(np.exp(logits).sum())
+    found = loop.cross_entropy(2, label_smoothing=0.2)(np.array([0]), logits)
+    assert float(found[0]) == pytest.approx(float(-0.9 * logs[0, 0] - 0.1 * logs[0, 1]), rel=1e-5)
+
+
+def test_progress_is_reported_to_the_end() -> None:
+    seen: list[tuple[int, int]] = []
+    training = loop.Loop(network(), optimizers.make("adam", 0.0), loop.cross_entropy(3), 16)
+    training.epoch(
+        loop.as_tensor(IMAGES),
+        loop.as_tensor(LABELS),
+        ORDER,
+        rates(5),
+        lambda done, total, _: seen.append((done, total)),
+        2,
+    )
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_as_tensor_shares_aligned_memory_and_copies_other(offset: int) -> None:
+    memory = np.zeros(64 + 16, np.float32)
+    start = (-memory.ctypes.data % 64) // 4
+    array = memory[start + offset : start + offset + 8]
+    tensor = loop.as_tensor(array)
+    array[0] = 7
+    assert tensor.numpy()[0] == (7 if offset == 0 else 0)

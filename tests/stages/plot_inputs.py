@@ -1,0 +1,175 @@
+"""Inputs of the plot stage, small enough that every number on the page can be checked by hand.
+
+Six test images of three classes, four predicted right:
+
+====== ====== ========= ================= ===========
+image  actual predicted probabilities     confidence
+====== ====== ========= ================= ===========
+0      0      0         0.90, 0.05, 0.05  0.90
+1      1      1         0.20, 0.70, 0.10  0.70
+2      2      2         0.10, 0.10, 0.80  0.80
+3      0      1         0.30, 0.60, 0.10  0.60, wrong
+4      1      2         0.05, 0.15, 0.80  0.80, wrong
+5      2      2         0.00, 0.00, 1.00  1.00
+====== ====== ========= ================= ===========
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from stages.lib import split_file
+from stages.lib.reporting.stage_outputs import Predictions
+
+ROOT = Path(__file__).parents[2]
+
+NAMES = ["T-shirt/top", "<script>alert(1)</script>", '"B" & a $x_ long name\nof two lines']
+NAMES_ZH = ["T恤/上衣", "裤子", "套衫"]
+PROBABILITIES = [
+    [0.90, 0.05, 0.05],
+    [0.20, 0.70, 0.10],
+    [0.10, 0.10, 0.80],
+    [0.30, 0.60, 0.10],
+    [0.05, 0.15, 0.80],
+    [0.00, 0.00, 1.00],
+]
+ACTUAL = [0, 1, 2, 0, 1, 2]
+PREDICTED = [0, 1, 2, 1, 2, 2]
+PREDICTIONS = Predictions(
+    np.array(ACTUAL, np.int64), np.array(PREDICTED, np.int64), np.array(PROBABILITIES)
+)
+
+HISTORY = """epoch,learning_rate,loss,accuracy,val_loss,val_accuracy
+1,0.001,1.0000,0.500000,0.9000,0.550000
+2,0.001,0.2500,0.900000,0.5000,0.850000
+"""
+TRAINING = {
+    "epoch": 2,
+    "loss": 0.25,
+    "accuracy": 0.9,
+    "val_loss": 0.5,
+    "val_accuracy": 0.85,
+    "parameters": 51,
+    "untrained_loss": 1.2345,
+}
+RUN = {
+    "parameters": {
+        "model.architecture": "mlp",
+        "model.mlp.hidden_units": [],
+        "train.learning_rate": 0.001,
+        "train.optimizer": "<b>adam</b>",
+    },
+    "versions": {"tensorflow": "2.21.0", "keras": "3.15.1"},
+    "images": {"train": 8, "validation": 2},
+    "layers": [
+        {"name": "flatten", "type": "Flatten", "output": "16", "parameters": 0},
+        {"name": "dense", "type": "Dense", "output": "3", "parameters": 51},
+    ],
+}
+TEST = {
+    "loss": 0.7,
+    "accuracy": 0.666667,
+    "accuracy_low": 0.299993,
+    "accuracy_high": 0.903229,
+    "macro_f1": 0.655556,
+    "expected_calibration_error": 0.133333,
+    "top2_accuracy": 1.0,
+    "images": 6,
+}
+PER_CLASS = """label,class,precision,recall,f1,support
+0,T,1.000000,0.500000,0.666667,2
+1,S,0.500000,0.500000,0.500000,2
+2,B,0.666667,1.000000,0.800000,2
+"""
+CALIBRATION = """lower,upper,images,confidence,accuracy
+0.000000,0.500000,0,,
+0.500000,1.000000,6,0.800000,0.666667
+"""
+
+
+def write(folder: Path, *, names_zh: Sequence[str] = NAMES_ZH, **plot: object) -> None:
+    """Writes the configuration and all inputs into a folder; ``plot`` changes its section."""
+    _write_configuration(folder, plot)
+    for name, count in (("train", 8), ("test", 6)):
+        labels = np.arange(count, dtype=np.int64) % 3 if name == "train" else PREDICTIONS.actual
+        images = np.linspace(0, 1, count * 16, dtype=np.float32).reshape(count, 4, 4)
+        split = split_file.Split(images, labels, NAMES, list(names_zh), 16.0)
+        split_file.write(folder / f"data/normalized/{name}.npz", split)
+    for name, content in {
+        "train/history.csv": HISTORY,
+        "train/metrics.json": json.dumps(TRAINING),
+        "train/run.json": json.dumps(RUN),
+        "evaluate/metrics.json": json.dumps(TEST),
+        "evaluate/predictions.csv": predictions_csv(PROBABILITIES),
+        "evaluate/per_class.csv": PER_CLASS,
+        "evaluate/calibration.csv": CALIBRATION,
+    }.items():
+        path = folder / "reports" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+def _write_configuration(folder: Path, plot: dict[str, object]) -> None:
+    params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["dataset"] = "made"
+    params["plot"] |= plot
+    entry = {
+        "title": "A <made> data set",
+        "licence": "CC0 & none",
+        "citation": "Nobody (2025). <i>Nothing</i>. https://example.org/a?b=1&c=2.",
+        "format": "npz",
+        "urls": [],
+        "files": {"arrays": {"name": "made.npz", "sha256": "0" * 64}},
+        "pixel_max": 16,
+        "class_names": NAMES,
+    }
+    for name, content in {"params.yaml": params, "datasets.yaml": {"made": entry}}.items():
+        text = yaml.safe_dump(content, allow_unicode=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    shutil.copyfile(ROOT / "environment.yaml", folder / "environment.yaml")
+
+
+def predictions_csv(probabilities: Sequence[Sequence[float]]) -> str:
+    """A table as evaluate writes it, for the labels above."""
+    width = len(probabilities[0])
+    header = ["index", "actual", "predicted", *(f"probability_{at}" for at in range(width))]
+    rows = [
+        [str(at), str(ACTUAL[at]), str(np.argmax(row)), *(f"{value:.6f}" for value in row)]
+        for at, row in enumerate(probabilities)
+    ]
+    return "".join(",".join(row) + "\n" for row in [header, *rows])
+
+
+def run_plot(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the stage in a process of its own, in ``folder``."""
+    return subprocess.run(
+        [sys.executable, *options, "-m", "stages.plot"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def gradient(count: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """``count`` images of the given shape, from black to white."""
+    size = count * int(np.prod(shape))
+    return np.linspace(0, 1, size, dtype=np.float32).reshape(count, *shape)
+
+
+def made_page(folder: Path, **plot: Any) -> Path:
+    """The page that the stage makes of these inputs."""
+    write(folder, **plot)
+    done = run_plot(folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "reports/index.html"

@@ -1,0 +1,363 @@
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import yaml
+
+from stages import normalize
+from tests.conftest import ROOT, Finished, Project, Repository, idx_bytes
+
+Run = Callable[[str], Finished]
+
+
+def split(project: Project, name: str) -> dict[str, npt.NDArray[Any]]:
+    path = project.path / f"data/normalized/{name}.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def normalized(project: Project, run_stage: Run) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    project.save()
+    project.put_raw()
+    done = run_stage("normalize")
+    assert (done.code, done.err) == (0, "")
+    assert project.left_over() == []
+    return {name: split(project, name) for name in ("train", "validation", "test")}
+
+
+def refusal(project: Project, run_stage: Run) -> str:
+    project.save()
+    project.put_raw()
+    message = run_stage("normalize").message
+    assert not (project.path / "data/normalized").exists()
+    assert project.left_over() == []
+    return message
+
+
+def use_npz(project: Project, **arrays: npt.NDArray[Any]) -> None:
+    """Makes the data set an archive of its four arrays, with changes; None leaves one out."""
+    usual = {
+        "x_train": np.arange(120, dtype=np.uint8).reshape(20, 2, 3),
+        "y_train": np.arange(20) % 2,
+        "x_test": np.arange(30, dtype=np.uint8).reshape(5, 2, 3),
+        "y_test": np.array([0, 1, 1, 0, 1]),
+    }
+    content = io.BytesIO()
+    chosen: dict[str, Any] = {
+        name: array for name, array in {**usual, **arrays}.items() if array is not None
+    }
+    np.savez_compressed(content, allow_pickle=True, **chosen)
+    use_npz_bytes(project, content.getvalue())
+
+
+def use_npz_bytes(project: Project, content: bytes) -> None:
+    project.tiny.update(format="npz", files={})
+    project.publish("arrays", content, "tiny.npz")
+
+
+def test_pixels_are_divided_by_pixel_max(project: Project, run_stage: Run) -> None:
+    project.params["normalize"] = {"validation_fraction": 0, "seed": 1}
+    project.tiny["pixel_max"] = 125
+    splits = normalized(project, run_stage)
+    images = splits["train"]["images"]
+    assert (images.dtype.name, images.shape) == ("float32", (20, 2, 3))
+    # Training image n holds the pixels 6n to 6n + 5
+    assert images[0].tolist() == [
+        [0.0, np.float32(1 / 125), np.float32(2 / 125)],
+        [np.float32(3 / 125), np.float32(4 / 125), np.float32(0.04)],
+    ]
+    assert images[19, 1, 2] == np.float32(119 / 125)
+    assert splits["test"]["images"][4, 1].tolist() == [
+        np.float32(27 / 125),
+        np.float32(28 / 125),
+        np.float32(29 / 125),
+    ]
+
+
+def test_the_largest_pixel_becomes_1_and_the_smallest_0(project: Project, run_stage: Run) -> None:
+    extremes = np.full((5, 2, 3), 255)
+    extremes[0] = 0
+    project.publish("test_images", idx_bytes(extremes))
+    images = normalized(project, run_stage)["test"]["images"]
+    assert (images[0] == 0).all()
+    assert (images[1:] == 1).all()
+
+
+def test_an_archive_says_all_that_later_stages_need(project: Project, run_stage: Run) -> None:
+    for arrays in normalized(project, run_stage).values():
+        assert arrays["labels"].dtype == np.int64
+        assert arrays["class_names"].tolist() == ["even", "odd"]
+        assert arrays["class_names_zh"].tolist() == ["偶", "奇"]
+        assert arrays["pixel_max"] == 255
+
+
+def test_the_test_split_keeps_its_order(project: Project, run_stage: Run) -> None:
+    assert normalized(project, run_stage)["test"]["labels"].tolist() == [0, 1, 1, 0, 1]
+
+
+def test_the_share_held_out_is_that_of_every_class(project: Project, run_stage: Run) -> None:
+    project.params["normalize"]["validation_fraction"] = 0.3
+    splits = normalized(project, run_stage)
+    # 10 images of each class, of which 3 are held out; image n begins with the pixel 6n
+    held_out = (splits["validation"]["images"][:, 0, 0] * 255 / 6).round().astype(int).tolist()
+    kept = (splits["train"]["images"][:, 0, 0] * 255 / 6).round().astype(int).tolist()
+    assert np.bincount(splits["validation"]["labels"]).tolist() == [3, 3]
+    assert np.bincount(splits["train"]["labels"]).tolist() == [7, 7]
+    assert sorted(kept + held_out) == list(range(20))
+    assert (kept, held_out) == (sorted(kept), sorted(held_out))
+    for name, numbers in (("train", kept), ("validation", held_out)):
+        assert splits[name]["labels"].tolist() == [number % 2 for number in numbers]
+
+
+def test_fraction_0_holds_out_none(project: Project, run_stage: Run) -> None:
+    project.params["normalize"]["validation_fraction"] = 0
+    splits = normalized(project, run_stage)
+    assert splits["train"]["labels"].tolist() == [0, 1] * 10
+    assert splits["validation"]["images"].shape == (0, 2, 3)
+    assert splits["validation"]["images"].dtype == np.float32
+    assert splits["validation"]["labels"].shape == (0,)
+    assert splits["validation"]["class_names"].tolist() == ["even", "odd"]
+
+
+def test_shapes_and_sizes_are_printed(project: Project, run_stage: Run) -> None:
+    project.params["normalize"]["validation_fraction"] = 0.1
+    project.save()
+    project.put_raw()
+    assert run_stage("normalize").out == (
+        "tiny, pixels 0 to 255 to float32 0 to 1:\n"
+        "  train:      images (18, 2, 3), labels (18,), 0.0 MB in data/normalized/train.npz\n"
+        "  validation: images (2, 2, 3), labels (2,), 0.0 MB in data/normalized/validation.npz\n"
+        "  test:       images (5, 2, 3), labels (5,), 0.0 MB in data/normalized/test.npz\n"
+    )
+
+
+def test_images_in_colour_keep_their_channels(project: Project, run_stage: Run) -> None:
+    colours = np.arange(20 * 2 * 3 * 3).reshape(20, 2, 3, 3) % 256
+    project.publish("train_images", idx_bytes(colours))
+    project.publish("test_images", idx_bytes(colours[:5]))
+    project.params["normalize"]["validation_fraction"] = 0
+    splits = normalized(project, run_stage)
+    assert np.allclose(splits["train"]["images"], colours / 255, rtol=1e-6, atol=0)
+    assert splits["test"]["images"].shape == (5, 2, 3, 3)
+
+
+def test_two_runs_and_two_processes_give_the_same_bytes(repository: Repository) -> None:
+    assert repository.run("python", "-m", "stages.download").code == 0
+    digests = set()
+    for _ in range(2):
+        done = repository.run("python", "-m", "stages.normalize")
+        assert (done.code, done.err) == (0, "")
+        paths = sorted((repository.path / "data/normalized").iterdir())
+        assert [path.name for path in paths] == ["test.npz", "train.npz", "validation.npz"]
+        digests.add("".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths))
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, np.float16, np.float64])
+def test_an_npz_archive_gives_what_idx_files_give(
+    project: Project, run_stage: Run, dtype: npt.DTypeLike
+) -> None:
+    expected = normalized(project, run_stage)
+    use_npz(project, x_train=np.arange(120, dtype=dtype).reshape(20, 2, 3))
+    found = normalized(project, run_stage)
+    for name, arrays in expected.items():
+        for key, array in arrays.items():
+            assert found[name][key].dtype == array.dtype
+            assert np.array_equal(found[name][key], array)
+
+
+IMAGES = np.zeros((20, 2, 3), np.uint8)
+NAN = np.where(np.arange(120).reshape(20, 2, 3) == 7, np.nan, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_test": None}, "data/raw/tiny.npz: expected an .npz archive of x_train, y_train, "),
+        ({"y_train": None}, "data/raw/tiny.npz: expected an .npz archive of x_train, y_train, "),
+        ({"y_test": np.array([0, "a", None, 1, 1])}, "found: Object arrays cannot be loaded"),
+        ({"x_train": IMAGES[:, :, 0]}, "training set: expected images of N x H x W or N x "),
+        ({"x_train": IMAGES[0, 0, 0]}, "x C, found shape ()."),
+        ({"x_train": IMAGES[..., None, None]}, "x C, found shape (20, 2, 3, 1, 1)."),
+        ({"x_train": IMAGES[:0]}, "training set: expected images of N x H x W or N x H x W x C, "),
+        ({"x_test": IMAGES[:, :, :0]}, "test set: expected images of N x H x W or N x H x W x C, "),
+        ({"y_train": np.zeros(19, int)}, "expected labels of shape (20,), found shape (19,)."),
+        ({"y_train": np.zeros((20, 1), int)}, "labels of shape (20,), found shape (20, 1)."),
+        (
+            {"y_test": np.zeros(5)},
+            "test set: expected labels that are integers, found type float64.",
+        ),
+        ({"y_test": np.zeros(5, bool)}, "labels that are integers, found type bool."),
+        ({"y_test": np.array(list("abcde"))}, "labels that are integers, found type <U1."),
+        ({"y_train": np.full(20, 2)}, "labels from 0 to 1 as class_names, found 2 to 2."),
+        ({"y_test": np.array([0, -1, 1, 1, 1])}, "from 0 to 1 as class_names, found -1 to 1."),
+        ({"x_train": IMAGES.astype(bool)}, "training set: expected pixels that are numbers, found"),
+        ({"x_train": IMAGES.astype(complex)}, "that are numbers, found type complex128."),
+        ({"x_train": IMAGES - 1.0}, "pixels from 0 to pixel_max 255, found -1 to -1."),
+        ({"x_train": IMAGES + 255.5}, "pixels from 0 to pixel_max 255, found 255.5 to 255.5."),
+        ({"x_train": NAN}, "pixels from 0 to pixel_max 255, found nan to nan."),
+        ({"x_train": IMAGES + np.inf}, "pixels from 0 to pixel_max 255, found inf to inf."),
+        (
+            {"x_test": np.zeros((5, 3, 2), np.uint8)},
+            "data/raw: test set: expected images of shape (2, 3) as for training, found (3, 2).",
+        ),
+        ({"x_test": np.zeros((5, 2, 3, 1), np.uint8)}, "as for training, found (2, 3, 1)."),
+    ],
+)
+def test_an_npz_archive_of_other_arrays_is_refused(
+    project: Project, run_stage: Run, arrays: dict[str, npt.NDArray[Any]], message: str
+) -> None:
+    use_npz(project, **arrays)
+    assert message in refusal(project, run_stage)
+
+
+def test_a_file_that_is_no_npz_archive_is_refused(project: Project, run_stage: Run) -> None:
+    use_npz(project)
+    archive = (project.mirror / "tiny/tiny.npz").read_bytes()
+    single = io.BytesIO()
+    np.save(single, np.zeros(3))
+    damaged = bytearray(archive)
+    damaged[60:90] = b"\xff" * 30
+    for content in (b"", b"text", single.getvalue(), archive[:-30], bytes(damaged), b"\x80\4K\1."):
+        use_npz_bytes(project, content)
+        message = refusal(project, run_stage)
+        assert message.startswith(
+            "data/raw/tiny.npz: expected an .npz archive of x_train, y_train,"
+        )
+        assert message.endswith("\nSave one with numpy.savez_compressed.")
+
+
+@pytest.mark.parametrize(
+    ("role", "array", "message"),
+    [
+        ("train_labels", np.zeros(19), "training set: expected labels of shape (20,), found shape"),
+        ("test_labels", np.zeros(6), "test set: expected labels of shape (5,), found shape (6,)."),
+        ("train_labels", np.full(20, 2), "labels from 0 to 1 as class_names, found 2 to 2."),
+        (
+            "test_images",
+            np.zeros((5, 3, 2)),
+            "images of shape (2, 3) as for training, found (3, 2)",
+        ),
+        ("train_images", np.zeros(20), "data/raw/train_images.gz: not an IDX file of images or "),
+        ("train_images", np.zeros((0, 2, 3)), "expected sizes of 1 or more, found shape (0, 2, 3)"),
+    ],
+)
+def test_idx_files_that_do_not_fit_each_other_are_refused(
+    project: Project, run_stage: Run, role: str, array: npt.NDArray[Any], message: str
+) -> None:
+    project.publish(role, idx_bytes(array))
+    assert message in refusal(project, run_stage)
+
+
+def test_pixels_above_pixel_max_are_refused(project: Project, run_stage: Run) -> None:
+    project.tiny["pixel_max"] = 16
+    assert refusal(project, run_stage) == (
+        "data/raw: training set: expected pixels from 0 to pixel_max 16, found 0 to 119.\n"
+        "Correct the files or their entry in datasets.yaml."
+    )
+
+
+def test_a_missing_raw_file_names_the_command_that_makes_it(
+    project: Project, run_stage: Run
+) -> None:
+    project.put_raw()
+    (project.path / "data/raw/test_labels.gz").unlink()
+    assert run_stage("normalize").message == (
+        "data/raw/test_labels.gz: not found; an earlier stage makes it.\n"
+        "Run `dvc repro`, which runs every stage whose inputs changed."
+    )
+
+
+def test_the_files_of_another_data_set_are_refused(project: Project, run_stage: Run) -> None:
+    # MNIST and Fashion-MNIST give their files the same names
+    project.put_raw()
+    expected = project.tiny["files"]["test_labels"]["sha256"]
+    project.publish("test_labels", idx_bytes(np.zeros(5)))
+    project.save()
+    message = run_stage("normalize").message
+    assert message == (
+        "data/raw/test_labels.gz: expected the configured data set's, "
+        f"SHA-256 {project.tiny['files']['test_labels']['sha256']}, found {expected}.\n"
+        "Run `dvc repro`, which runs download first."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation_fraction": 1}, "validation_fraction: expected a number in [0, 1), found 1."),
+        ({"validation_fraction": -0.1}, "a number in [0, 1), found -0.1."),
+        ({"validation_fraction": "0.1"}, "found the text '0.1'.\nWrite the number without quotes"),
+        ({"seed": -1}, "normalize.seed: expected an integer in [0, 4294967295], found -1."),
+        ({"seed": 0.5}, "normalize.seed: expected an integer in [0, 4294967295], found 0.5."),
+        (
+            {"sede": 1},
+            "normalize.sede: unknown key; allowed are validation_fraction, seed.\nDid you",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_named(
+    project: Project, run_stage: Run, changes: dict[str, object], message: str
+) -> None:
+    project.params["normalize"].update(changes)
+    assert message in refusal(project, run_stage)
+
+
+def test_a_share_that_leaves_none_to_train_on_is_refused(project: Project, run_stage: Run) -> None:
+    project.params["normalize"]["validation_fraction"] = 0.99
+    assert refusal(project, run_stage) == (
+        "params.yaml: normalize.validation_fraction: expected a share that leaves images to train "
+        "on, found 0.99.\nLower it and run again."
+    )
+
+
+def test_a_failure_leaves_the_old_archives(project: Project, run_stage: Run) -> None:
+    before = normalized(project, run_stage)
+    project.tiny["pixel_max"] = 16
+    project.save()
+    assert run_stage("normalize").code == 1
+    assert project.left_over() == []
+    for name, arrays in before.items():
+        assert np.array_equal(split(project, name)["images"], arrays["images"])
+
+
+def test_a_file_edited_while_it_is_read_fails_the_stage(
+    project: Project, run_stage: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.put_raw()
+    path = project.path / "data/raw/test_labels.gz"
+    read = normalize.idx.read  # type: ignore[attr-defined]
+
+    def edit_and_read(*arguments: Any) -> Any:
+        array = read(*arguments)
+        path.write_bytes(path.read_bytes() + b"\0")
+        return array
+
+    monkeypatch.setattr("stages.lib.data.formats.idx.read", edit_and_read)
+    assert run_stage("normalize").message.startswith("An input file of this stage was changed")
+
+
+def test_real_data_are_split_by_class(
+    project: Project, run_stage: Run, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASET_MIRROR", str(mirror))
+    project.datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+    project.params.update(
+        dataset="fashion_mnist", normalize={"validation_fraction": 0.1, "seed": 1}
+    )
+    project.save()
+    assert run_stage("download").code == 0
+    done = run_stage("normalize")
+    assert (done.code, done.err) == (0, "")
+    for name, count in (("train", 5400), ("validation", 600), ("test", 1000)):
+        arrays = split(project, name)
+        assert arrays["images"].shape == (10 * count, 28, 28)
+        assert (arrays["images"].min(), arrays["images"].max()) == (0, 1)
+        assert np.bincount(arrays["labels"]).tolist() == [count] * 10
+    assert arrays["class_names"][0] == "T-shirt/top"
+    assert arrays["class_names_zh"][9] == "短靴"

@@ -1,0 +1,199 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.lib import split_file
+from tests.stages import plot_inputs
+
+FIGURES = [
+    "calibration.png",
+    "confusion.png",
+    "curves.png",
+    "mistakes.png",
+    "per_class.png",
+    "predictions.png",
+    "raw_image.png",
+    "samples.png",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    plot_inputs.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in [folder / "reports/index.html", *(folder / "reports/figures").iterdir()]
+    }
+
+
+def test_writes_every_figure_and_the_page(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    (folder / "reports/figures").mkdir()
+    (folder / "reports/figures/old.png").write_bytes(b"of an earlier version")
+    finished = run_stage("plot")
+    assert finished.code == 0, finished.err
+    assert "8 figures in reports/figures/, reports/index.html of" in finished.out
+    assert sorted(path.name for path in (folder / "reports/figures").iterdir()) == FIGURES
+    for name in FIGURES:
+        with Image.open(folder / "reports/figures" / name) as image:
+            image.load()
+            assert min(image.size) > 100
+            assert max(image.size) < 2400
+    assert (folder / "reports/index.html").stat().st_size < 3_000_000
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_equal_inputs_give_equal_bytes(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, run_stage: Callable[[str], Any]
+) -> None:
+    assert run_stage("plot").code == 0
+    other = tmp_path_factory.mktemp("elsewhere")
+    plot_inputs.write(other)
+    (other / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n", encoding="utf-8")
+    odd = {"PYTHONHASHSEED": "7", "TZ": "Asia/Shanghai", "MPLBACKEND": "svg", "LC_ALL": "C"}
+    done = plot_inputs.run_plot(other, **odd)
+    assert done.returncode == 0, done.stderr
+    assert outputs(other) == outputs(folder)
+
+
+def test_imports_no_tensorflow(folder: Path) -> None:
+    done = plot_inputs.run_plot(folder, "-X", "importtime")
+    assert done.returncode == 0, done.stderr
+    imported = re.findall(r"\|\s+([\w.]+)$", done.stderr, re.MULTILINE)
+    assert "matplotlib.figure" in imported
+    for module in ("tensorflow", "keras", "matplotlib.pyplot"):
+        assert module not in imported
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "reports/index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_names_as_they_are_and_none_as_markup(
+    folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    assert run_stage("plot").code == 0
+    text = page_of(folder)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert text.count("<script>") == 1
+    for markup in ("<made>", "<b>", "<i>", "<html>"):
+        assert markup not in text
+    assert "裤子" not in text
+
+
+def test_chinese_class_names(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    assert run_stage("plot").code == 0
+    english = outputs(folder)
+    plot_inputs.write(folder, class_names="zh")
+    assert run_stage("plot").code == 0
+    chinese = outputs(folder)
+    assert '<span lang="zh">裤子</span>' in page_of(folder)
+    assert {name for name in english if english[name] != chinese[name]} == {"reports/index.html"}
+
+
+def test_chinese_class_names_that_there_are_not(
+    folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    plot_inputs.write(folder, names_zh=[], class_names="zh")
+    message = run_stage("plot").message
+    assert message.startswith("params.yaml: plot.class_names: expected en")
+    assert "made has no Chinese class names" in message
+    assert "Chinese class_names to made in datasets.yaml" in message
+
+
+def test_more_images_asked_for_than_there_are(
+    folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    plot_inputs.write(folder, samples=100, predictions=100, mistakes=100)
+    assert run_stage("plot").code == 0
+    text = page_of(folder)
+    assert 'alt="8 training images, row by row:' in text
+    assert 'alt="6 test images, 4 of them predicted right:' in text
+    assert 'alt="2 test images, 0 of them predicted right:' in text
+
+
+def test_one_image_of_each(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    plot_inputs.write(folder, samples=1, predictions=1, mistakes=1)
+    assert run_stage("plot").code == 0
+    assert "1 test image, 0 of them predicted right: &lt;script&gt;" in page_of(folder)
+
+
+def test_no_mistakes_and_no_validation(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    right = np.eye(3)[plot_inputs.ACTUAL].tolist()
+    (folder / "reports/evaluate/predictions.csv").write_text(plot_inputs.predictions_csv(right))
+    (folder / "reports/train/history.csv").write_text("epoch,loss,accuracy\n1,0.1,1.0\n")
+    (folder / "reports/train/metrics.json").write_text(
+        '{"loss": 0.1, "accuracy": 1.0, "parameters": 51, "untrained_loss": 1.1}'
+    )
+    assert run_stage("plot").code == 0
+    text = page_of(folder)
+    assert text.count("The model makes no mistake among the 6 test images.") == 2
+    assert "validation loss" not in text.lower()
+    assert (folder / "reports/figures/mistakes.png").exists()
+
+
+def test_images_in_colour(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    for name, count in (("train", 8), ("test", 6)):
+        path = folder / f"data/normalized/{name}.npz"
+        of = split_file.read(path)
+        images = plot_inputs.gradient(count, (5, 4, 3))
+        split = split_file.Split(images, of.labels, of.class_names, of.class_names_zh, 255.0)
+        split_file.write(path, split)
+    assert run_stage("plot").code == 0
+    assert "5 × 4 × 3" in page_of(folder)
+
+
+@pytest.mark.parametrize("key", ["samples", "predictions", "mistakes"])
+@pytest.mark.parametrize("value", [0, 101, "5", 2.5])
+def test_numbers_out_of_range(
+    folder: Path, run_stage: Callable[[str], Any], key: str, value: Any
+) -> None:
+    plot_inputs.write(folder, **{key: value})
+    message = run_stage("plot").message
+    assert message.startswith(f"params.yaml: plot.{key}: expected an integer in [1, 100]")
+
+
+def test_another_language(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    plot_inputs.write(folder, class_names="zhh")
+    assert "Did you mean 'zh'?" in run_stage("plot").message
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("reports/evaluate/predictions.csv", "index,actual\n", "the columns index, actual"),
+        ("reports/evaluate/metrics.json", '{"loss": 1}', "the key accuracy"),
+        ("reports/train/metrics.json", "{}", "the key loss"),
+        ("reports/train/run.json", "{}", "the key parameters"),
+        ("reports/train/history.csv", "epoch\n1\n", "a column loss"),
+        ("reports/evaluate/per_class.csv", "label\n1\n", "a column precision"),
+        ("reports/evaluate/calibration.csv", "lower\n1\n", "a column upper"),
+    ],
+)
+def test_results_that_are_not_as_they_should_be(
+    folder: Path, run_stage: Callable[[str], Any], path: str, content: str, said: str
+) -> None:
+    assert run_stage("plot").code == 0
+    before = outputs(folder)
+    (folder / path).write_text(content)
+    message = run_stage("plot").message
+    assert message.startswith(f"{path}: expected {said}")
+    assert "dvc repro" in message
+    assert outputs(folder) == before
+    (folder / path).unlink()
+    assert run_stage("plot").message.startswith(f"{path}: not found")
+
+
+def test_metrics_of_another_number_of_images(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    path = folder / "reports/evaluate/metrics.json"
+    path.write_text(path.read_text().replace('"images": 6', '"images": 7'))
+    assert "expected images 6 as in data/normalized/test.npz; found 7" in run_stage("plot").message

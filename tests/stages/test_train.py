@@ -1,0 +1,208 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.lib import split_file
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+ROOT = Path(__file__).parents[2]
+OUTPUTS = ("models/model.keras", "reports/train/history.csv", "reports/train/metrics.json")
+
+
+@pytest.fixture
+def ready(project: Any) -> Any:
+    """The made project with a training and a validation split of images that can be learnt."""
+    random = np.random.default_rng(0)
+    for name, count in (("train", 90), ("validation", 30), ("test", 30)):
+        labels = np.arange(count) % 2
+        images = random.random((count, 4, 4), np.float32) * 0.2 + 0.8 * labels[:, None, None]
+        split = split_file.Split(images.astype(np.float32), labels, ["low", "high"], [], 255.0)
+        split_file.write(Path(f"data/normalized/{name}.npz"), split)
+    project.params["model"]["mlp"] = {"hidden_units": [8], "dropout": 0.2}
+    project.params["train"] |= {"epochs": 4, "batch_size": 8, "learning_rate": 0.03}
+    project.save()
+    return project
+
+
+def history() -> list[dict[str, str]]:
+    with Path("reports/train/history.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def metrics() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path("reports/train/metrics.json").read_text())
+    return found
+
+
+def test_learns_and_writes_model_history_and_metrics(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    import keras
+
+    finished = run_stage("train")
+    assert finished.code == 0, finished.err
+    assert "Untrained loss on one batch" in finished.out
+    assert "ln 2 = 0.6931" in finished.out
+    rows = history()
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert set(rows[0]) == {
+        "epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"
+    }  # fmt: skip
+    assert float(rows[-1]["val_accuracy"]) > 0.9
+    assert metrics()["epochs"] == 4
+    assert metrics()["parameters"] == 16 * 8 + 8 + 8 * 2 + 2
+    test = split_file.read(Path("data/normalized/test.npz"))
+    model = keras.saving.load_model("models/model.keras")
+    assert (model(test.images).numpy().argmax(1) == test.labels).mean() > 0.9
+    assert not Path(".checkpoints").exists()
+    assert ready.left_over() == []
+
+
+def test_softmax_output_is_the_softmax_of_the_same_logits(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    import keras
+
+    images = split_file.read(Path("data/normalized/test.npz")).images
+    outputs = {}
+    for output in ("logits", "softmax"):
+        ready.params["model"]["output"] = output
+        ready.save()
+        assert run_stage("train").code == 0
+        outputs[output] = keras.saving.load_model("models/model.keras")(images).numpy()
+    powers = np.exp(outputs["logits"].astype(np.float64))
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    assert outputs["softmax"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_validation_split_leaves_its_columns_out(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    path = Path("data/normalized/validation.npz")
+    split = split_file.read(path)
+    empty = split_file.Split(split.images[:0], split.labels[:0], ["low", "high"], [], 255.0)
+    split_file.write(path, empty)
+    assert run_stage("train").code == 0
+    assert set(history()[0]) == {"epoch", "learning_rate", "loss", "accuracy"}
+    assert "val_loss" not in metrics()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("train", "optimizer", "adma", "train.optimizer: expected one of .*adam.*'adma'"),
+        ("train", "epochs", 0, r"train.epochs: expected an integer in \[1, 10000\].* 0"),
+        ("train", "epochs", "5", "train.epochs: expected an integer .*the text '5'"),
+        ("train", "batch_sise", 32, "train.batch_sise: unknown key"),
+        ("model", "architecture", "mpl", "model.architecture: expected one of cnn, mlp"),
+        ("model", "output", "logit", "model.output: expected one of logits, softmax"),
+        (
+            "model",
+            "mlp",
+            {"hidden_units": [8], "dropout": 1.0},
+            r"model.mlp.dropout: .*\[0, 1\).* 1.0",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_is_allowed(
+    section: str,
+    key: str,
+    value: object,
+    expected: str,
+    ready: Any,
+    run_stage: Callable[[str], Any],
+) -> None:
+    import re
+
+    ready.params[section][key] = value
+    ready.save()
+    message = run_stage("train").message
+    assert re.search(f"^params.yaml: {expected}", message), message
+    assert not Path("models").exists()
+
+
+def test_the_nearest_optimizer_is_suggested(ready: Any, run_stage: Callable[[str], Any]) -> None:
+    ready.params["train"]["optimizer"] = "adma"
+    ready.save()
+    assert run_stage("train").message.endswith("Did you mean 'adam'?")
+
+
+def test_a_missing_split_names_the_next_step(ready: Any, run_stage: Callable[[str], Any]) -> None:
+    Path("data/normalized/train.npz").unlink()
+    message = run_stage("train").message
+    assert message.startswith("data/normalized/train.npz: not found")
+    assert "dvc repro" in message
+
+
+KILLED = """
+import os, runpy, signal, sys
+from stages.lib.core import files
+from stages.lib.training import checkpoint
+
+moment, epoch = sys.argv[1], int(sys.argv[2])
+save = checkpoint.Checkpoint.save
+def dying(self, variables, history):
+    if len(history) == epoch:
+        if moment == "writing":
+            os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        save(self, variables, history)
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, variables, history)
+checkpoint.Checkpoint.save = dying
+runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
+"""
+
+
+QUICK = (("after", 1), ("writing", 3))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize(
+    ("moment", "epoch"),
+    [
+        pytest.param(moment, epoch, marks=[] if (moment, epoch) in QUICK else pytest.mark.slow)
+        for moment in ("after", "writing")
+        for epoch in (1, 2, 3, 4)
+    ],
+)
+def test_killed_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
+    moment: str, epoch: int, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    ready.params["train"]["augmentation"] |= {"shift": 1, "flip": True}
+    ready.params["train"]["optimizer"] = "adamw"
+    ready.save()
+    assert run_stage("train").code == 0
+    expected = {name: Path(name).read_bytes() for name in OUTPUTS}
+    shutil.rmtree("models")
+    shutil.rmtree("reports")
+    # The kept state is keyed by the code, so the killed run has to import it from the same place.
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, moment, str(epoch)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    kept = epoch if moment == "after" else epoch - 1
+    assert len(list(Path(".checkpoints").glob("*.npz"))) == (0 if kept == 0 else 1)
+    assert not Path("models").exists()
+    finished = subprocess.run(
+        [sys.executable, "-m", "stages.train"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert (f"Going on after epoch {kept}" in finished.stdout) == (kept > 0)
+    assert {name: Path(name).read_bytes() for name in OUTPUTS} == expected
+    assert not Path(".checkpoints").exists()

@@ -1,0 +1,402 @@
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from stages.lib.reporting import palette
+from tests.stages.lib.reporting import drawn
+from tests.tools.compare import comparing
+from tests.tools.compare.comparing import ACTUAL, REPORT, Repository, Run, wrong
+from tools.compare import figures
+
+
+@pytest.fixture
+def made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Repository:
+    """A repository on the branch ``change``; 10 of 60 images are wrong on main."""
+    for name in comparing.environment():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    repository = comparing.create(tmp_path / "project", capsys)
+    repository.put(Run(wrong(0, 10)))
+    repository.commit("Base")
+    repository.git("checkout", "-q", "-b", "change")
+    monkeypatch.chdir(repository.path)
+    return repository
+
+
+def test_no_difference_when_every_image_is_predicted_as_before(made: Repository) -> None:
+    made.put(Run(wrong(0, 10), train={"epochs": 4}))
+    found = made.compare("--fail-if-worse", "--no-images")
+    assert found.code == 0
+    assert "No difference: all 60 test images are predicted as before" in found.title
+    assert "<code>train.epochs</code> | <code>5</code> | <code>4</code>" in found.report
+
+
+def test_better_when_many_images_are_fixed_and_few_broken(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))  # 9 fixed, 1 broken: p = 2 (1 + 10) / 2^10
+    found = made.compare("--json", "--no-images")
+    assert "🟢 Better: test accuracy rose by 13.33 points, 83.33 % → 96.67 %" in found.title
+    assert "9 were fixed and 1 broken" in found.report
+    assert found.json["verdict"] == "better"
+    assert found.json["accuracy"]["p_value"] == pytest.approx(22 / 1024)
+    assert found.json["accuracy"]["fixed"] == list(range(9))
+    assert found.json["accuracy"]["broken"] == [10]
+    assert found.json["accuracy"]["paired"] is True
+
+
+def test_no_difference_beyond_noise_when_as_many_are_fixed_as_broken(made: Repository) -> None:
+    made.put(Run(wrong(5, 10)))
+    found = made.compare("--fail-if-worse", "--no-images")
+    assert found.code == 0
+    assert "⚪ No difference beyond noise" in found.title
+    assert "5 were fixed and 5 broken" in found.report
+    assert "probability 1.000" in found.report
+
+
+def test_worse_fails_only_when_asked_to(made: Repository) -> None:
+    made.put(Run(wrong(0, 30)))  # 20 broken: p = 2 / 2^20
+    found = made.compare("--no-images")
+    assert found.code == 0
+    assert "🔴 Worse: test accuracy fell by 33.33 points" in found.title
+    assert made.compare("--no-images", "--fail-if-worse").code == 1
+
+
+def test_what_changed_in_a_long_list_is_seen(made: Repository) -> None:
+    names = [f"a long name of number {n}" for n in range(3)]
+    made.put(Run(wrong(0, 10), names=names))
+    base = made.commit()
+    made.put(Run(wrong(0, 10), names=[*names[:2], "owl"]))
+    report = made.compare("--no-images", base).report
+    change = "<code>a long name of number 2</code> | <code>owl</code>"
+    assert f"<code>class&#95;names&#91;2&#93;</code> | {change}" in report
+    assert "number 1</code> |" not in report
+
+
+def test_classes_are_corrected_for_looking_at_many(made: Repository) -> None:
+    owls = [index for index, label in enumerate(ACTUAL) if label == 2]
+    cats = [index for index, label in enumerate(ACTUAL) if label == 0]
+    made.put(Run({**wrong(0, 10), **dict.fromkeys(owls, 0), **dict.fromkeys(cats[4:10], 1)}))
+    classes = {each["name"]: each for each in made.compare("--json").json["classes"]}
+    assert classes["owl"]["p_value"] == pytest.approx(2 / 2**17)
+    assert classes["owl"]["corrected_p_value"] == pytest.approx(3 * 2 / 2**17)
+    assert classes["owl"]["verdict"] == "worse"
+    assert classes["cat"]["p_value"] == pytest.approx(2 / 2**6)  # 0.031 alone
+    assert classes["cat"]["corrected_p_value"] == pytest.approx(4 / 2**6)
+    assert classes["cat"]["verdict"] == "no difference"
+    assert classes["dog"]["verdict"] == "no difference"
+
+
+def test_a_changed_data_set_is_no_comparison(made: Repository) -> None:
+    made.put(Run(dataset="birds"))
+    found = made.compare("--fail-if-worse")
+    assert found.code == 3
+    assert "🟡 Better or worse is not known: the data set changed from pets to birds" in found.title
+    assert "| other images |" in found.report
+    assert "No difference" not in found.title
+    assert "<code>title</code> | <code>Pets</code> | <code>Birds</code>" in found.report
+
+
+def test_other_labels_are_no_comparison(made: Repository) -> None:
+    made.put(Run(actual=ACTUAL[::-1]))
+    found = made.compare("--fail-if-worse", "--no-images")
+    assert found.code == 3
+    assert "the test images changed: their labels are not the same" in found.title
+
+
+def test_other_test_images_of_the_same_labels_are_no_comparison(made: Repository) -> None:
+    made.put(Run(wrong(0, 10), shade=0.25))
+    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+    Path("data/raw").write_text("other files", encoding="utf-8")
+    entry = made.hashed("data/raw")
+    lock["stages"]["prepare"]["outs"][0] = lock["stages"]["train"]["deps"][0] = entry
+    Path("dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    found = made.compare("--fail-if-worse", "--no-images")
+    assert found.code == 3
+    assert "the test images changed: data/normalized/test.npz has other content" in found.title
+
+
+def test_the_same_images_prepared_in_another_way_are_paired(made: Repository) -> None:
+    made.put(Run(wrong(9, 2), shade=0.25))
+    found = made.compare("--json", "--no-images")
+    assert found.json["verdict"] == "better"
+    assert "they were prepared in another way" in found.report
+
+
+def test_without_the_earlier_predictions_the_totals_are_compared(made: Repository) -> None:
+    made.put(Run(wrong(0, 40)))
+    made.drop_cache()
+    made.put_cached("reports/evaluate/predictions.csv")
+    found = made.compare("--json", "--no-images", "--fail-if-worse")
+    assert found.code == 1
+    assert found.json["verdict"] == "worse"
+    assert found.json["accuracy"]["paired"] is False
+    assert found.json["accuracy"]["right"] == [50, 20]
+    assert "Compared by totals alone" in found.report
+    assert "neither in DVC's cache nor in a remote" in found.report
+    assert "By class: not known" in found.report
+
+
+def test_the_remote_is_asked_for_the_earlier_predictions(made: Repository, tmp_path: Path) -> None:
+    made.put(Run(wrong(9, 2)))
+    shutil.move(made.path / ".dvc/cache", tmp_path / "remote")
+    with Path(".dvc/config").open("a", encoding="utf-8") as stream:
+        stream.write(f"    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'remote'}\n")
+    found = made.compare("--json", "--no-images")
+    assert found.json["accuracy"]["paired"] is True
+
+
+def test_predictions_in_git_need_no_cache(made: Repository) -> None:
+    Path(".gitignore").write_text("/data\n/models\n/reports/comparison\n", encoding="utf-8")
+    base = made.commit("Keep the predictions in Git")
+    made.put(Run(wrong(9, 2)))
+    made.drop_cache()
+    assert made.compare("--json", "--no-images", base).json["accuracy"]["paired"] is True
+
+
+def test_results_that_are_out_of_date_are_not_judged(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
+    found = made.compare("--fail-if-worse", "--no-images")
+    assert found.code == 3
+    assert "the results of the work tree are out of date" in found.title
+    assert "dvc repro would run train" in found.title
+    assert "Going by the files as they are" in found.report
+    assert "<code>train</code> | **still has to run** | <code>train.epochs</code>" in found.report
+
+
+def test_earlier_results_that_were_out_of_date_are_told(made: Repository) -> None:
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
+    base = made.commit("Forget to run")
+    made.put(Run(wrong(9, 2)))
+    found = made.compare("--no-images", base)
+    assert f"The results of {base[:7]} do not belong to its code and parameters" in found.report
+    assert f"WARNING: The results of {base[:7]}" in found.err
+
+
+def test_results_that_contradict_each_other_are_told(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    path = Path("reports/evaluate/metrics.json")
+    path.write_text(path.read_text(encoding="utf-8").replace("0.966667", "0.99"), encoding="utf-8")
+    assert "contradict each other" in made.compare("--no-images").err
+
+
+def test_stages_that_ran_and_their_reasons(made: Repository) -> None:
+    made.put(Run(wrong(9, 2), train={"epochs": 4}))
+    stages = {each["stage"]: each for each in made.compare("--json", "--no-images").json["stages"]}
+    assert stages["prepare"]["state"] == "unchanged"
+    assert stages["train"] == {"stage": "train", "state": "ran", "because_of": ["train.epochs"]}
+    assert stages["evaluate"]["because_of"] == ["models/model.keras"]
+
+
+def test_another_result_from_the_same_inputs_is_told(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    stages = {each["stage"]: each for each in made.compare("--json", "--no-images").json["stages"]}
+    assert stages["train"]["state"] == "other result"
+
+
+def test_a_revision_without_metrics_is_unknown(made: Repository) -> None:
+    made.git("checkout", "-q", "--orphan", "early")
+    made.git("rm", "-rqf", ".")
+    Path("notes.txt").write_text("An idea", encoding="utf-8")
+    made.git("add", "notes.txt")
+    made.git("commit", "-q", "-m", "Idea")
+    early = made.git("rev-parse", "HEAD")
+    made.git("checkout", "-q", "change")
+    made.put(Run())
+    found = made.compare(early, "--no-images")
+    assert found.code == 0
+    assert "🟡 Better or worse is not known" in found.title
+    assert "Before: not known, reports/evaluate/metrics.json: not found" in found.report
+    assert "Better or worse is not known" in found.err
+    assert made.compare(early, "--no-images", "--fail-if-worse").code == 3
+    unknown = made.compare(early, "--no-images", "--json").json
+    assert unknown["before"]["metrics"] is None
+    assert unknown["accuracy"] is None
+    assert "metrics before" in unknown["unknown"]
+
+
+def test_empty_metrics_are_unknown_and_not_unchanged(made: Repository) -> None:
+    Path("reports/evaluate/metrics.json").write_text("{}", encoding="utf-8")
+    base = made.commit("Empty")
+    found = made.compare(base, "--no-images", "--json")
+    assert found.json["before"]["metrics"] is None
+
+
+def test_without_dvc_the_numbers_of_git_are_compared(made: Repository) -> None:
+    made.git("rm", "-rqf", ".dvc")
+    shutil.rmtree(".dvc", ignore_errors=True)
+    base = made.commit("Leave DVC")
+    made.put(Run(wrong(0, 40)))
+    shutil.rmtree(".dvc")
+    found = made.compare(base, "--no-images")
+    assert "By totals alone" in found.out
+    assert "are up to date is not known" in found.err
+
+
+def test_the_merge_base_is_taken_and_not_the_tip_of_main(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    made.commit("Change")
+    made.git("checkout", "-q", "main")
+    base = made.git("rev-parse", "HEAD")
+    made.put(Run(wrong(0, 1)))
+    made.commit("Meanwhile on main")
+    made.git("checkout", "-q", "change")
+    made.put(Run(wrong(9, 2)))
+    found = made.compare("--json", "--no-images")
+    assert found.json["before"]["commit"] == base
+    assert found.json["before"]["how"] == "the merge base with main"
+
+
+def test_a_detached_head_is_compared_as_well(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    made.commit()
+    made.git("checkout", "-q", "--detach")
+    found = made.compare("--no-images")
+    assert "Better" in found.title
+    assert "with a detached HEAD" in found.report
+
+
+def test_ci_names_the_branch(made: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.git("branch", "release")
+    monkeypatch.setenv("GITHUB_BASE_REF", "release")
+    assert made.compare("--json", "--no-images").json["before"]["how"].endswith("with release")
+    monkeypatch.setenv("GITHUB_BASE_REF", "gone")
+    assert "GITHUB_BASE_REF: expected a branch that was fetched, found 'gone'" in made.fails()
+
+
+def test_the_commit_itself_is_told(made: Repository) -> None:
+    found = made.compare("--no-images", "HEAD")
+    assert "That is the present commit itself, and nothing is uncommitted" in found.report
+
+
+def test_a_shallow_clone_says_how_to_deepen_it(
+    made: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.commit("Change")
+    address = made.path.resolve().as_uri()
+    clone = tmp_path / "clone"
+    command = ["git", "clone", "-q", "--depth", "1", "--branch", "change", address, str(clone)]
+    subprocess.run(command, check=True)
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("GITHUB_BASE_REF", "main")
+    assert "fetch-depth: 0" in made.fails()
+    monkeypatch.delenv("GITHUB_BASE_REF")
+    assert "fetch-depth: 0" in made.fails("HEAD~1")
+    subprocess.run(["git", "fetch", "-q", "--depth", "1", "origin", "main:main"], check=True)
+    message = made.fails()
+    assert "HEAD and main: expected a common ancestor, found none" in message
+    assert "fetch-depth: 0" in message
+
+
+def test_unrelated_histories_ask_for_a_revision(made: Repository) -> None:
+    made.git("checkout", "-q", "--orphan", "alone")
+    made.commit("First")
+    assert "unrelated" in made.fails()
+
+
+def test_a_repository_without_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Repository
+) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path / "new")], check=True)
+    monkeypatch.chdir(tmp_path / "new")
+    assert "has no commit yet" in made.fails()
+
+
+def test_the_first_commit_has_none_before_it(made: Repository) -> None:
+    assert "HEAD~1: unknown Git revision; HEAD has 0 commits before it" in made.fails("HEAD~1")
+
+
+def test_no_main_branch_asks_for_a_revision(made: Repository) -> None:
+    made.git("branch", "-m", "main", "trunk")
+    message = made.fails()
+    assert "expected one of origin/main" in message
+    assert "change, trunk" in message
+
+
+def test_an_unknown_revision_suggests_the_nearest(made: Repository) -> None:
+    message = made.fails("chnage")
+    assert "chnage: unknown Git revision; known are change, main." in message
+    assert "Did you mean 'change'?" in message
+
+
+def test_outside_git_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Repository
+) -> None:
+    (tmp_path / "plain").mkdir()
+    monkeypatch.chdir(tmp_path / "plain")
+    assert "expected a Git repository, found none" in made.fails()
+
+
+def test_the_change_of_the_confusion_matrix_says_what_got_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with drawn.texts(monkeypatch) as texts:
+        better = figures.confusion_change(np.array([[12, -12], [0, 0]]), ["a", "b"])
+    assert {text.text for text in texts} >= {"+12", "−12"}
+    worse = figures.confusion_change(np.array([[-12, 12], [0, 0]]), ["a", "b"])
+    assert drawn.count(better, palette.RIGHT) > 10 * drawn.count(better, palette.WRONG)
+    assert drawn.count(worse, palette.WRONG) > 10 * drawn.count(worse, palette.RIGHT)
+
+
+def test_figures_lie_beside_the_report_and_do_not_outlive_it(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    found = made.compare()
+    for name in ("curves.png", "confusion.png", "images.png"):
+        assert (REPORT.parent / name).read_bytes().startswith(b"\x89PNG")
+        assert f"]({name})" in found.report
+    tables = made.compare("--no-images").report
+    assert "![" not in tables
+    assert [path.name for path in REPORT.parent.iterdir()] == ["report.md"]
+
+
+def test_the_report_is_the_same_every_time(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    made.compare()
+    first = {path.name: path.read_bytes() for path in REPORT.parent.iterdir()}
+    made.compare()
+    assert {path.name: path.read_bytes() for path in REPORT.parent.iterdir()} == first
+
+
+def test_without_the_images_the_rest_is_shown(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    Path("data/normalized/test.npz").write_bytes(b"broken")
+    found = made.compare()
+    assert "The test images are not shown" in found.err
+    assert not (REPORT.parent / "images.png").exists()
+    assert (REPORT.parent / "confusion.png").exists()
+
+
+def test_outputs_that_are_not_checked_out_come_from_the_cache(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    Path("reports/evaluate/predictions.csv").unlink()
+    shutil.rmtree("data")
+    found = made.compare()
+    assert "Better" in found.title
+    assert (REPORT.parent / "images.png").exists()
+
+
+def test_a_mistake_in_params_yaml_is_an_error(made: Repository) -> None:
+    Path("params.yaml").write_text("train: [", encoding="utf-8")
+    assert "params.yaml" in made.fails()
+
+
+def test_an_error_leaves_the_last_report(made: Repository) -> None:
+    made.compare("--no-images")
+    before = REPORT.read_bytes()
+    made.fails("nowhere")
+    assert REPORT.read_bytes() == before
+
+
+def test_json_is_alone_on_standard_output(made: Repository) -> None:
+    made.put(Run(wrong(0, 30)))
+    found = made.compare("--json", "--fail-if-worse", "--no-images")
+    assert json.loads(found.out)["exit_status"] == found.code == 1
+    assert "Worse" in found.err

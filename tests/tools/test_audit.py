@@ -1,0 +1,830 @@
+import copy
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.lib.core.errors import UserError
+from tools.audit import history, lock, pipeline, repair, rules, sources
+from tools.audit.finding import Change, Finding
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+CONTENT: dict[str, Any] = yaml.safe_load(TEXT)
+STAGES = pipeline.parse(TEXT)
+MAIN = importlib.import_module("tools.audit.__main__").main
+
+STAGE = """
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.lib.core import config, files, stage, versions
+
+NUMBERS = Path("data/numbers")
+RESULT = Path("reports/scaled.txt")
+
+
+@dataclass(frozen=True)
+class Params:
+    factor: int
+    offset: int
+
+
+def read_settings() -> Params:
+    versions.require("pyyaml")
+    return config.section(config.PARAMS, "scale", Params)
+
+
+def main(params: Params) -> None:
+    numbers = [int(path.read_text()) for path in sorted(NUMBERS.glob("*.txt"))]
+    files.write_text(RESULT, f"{[params.factor * n + params.offset for n in numbers]}")
+
+
+if __name__ == "__main__":
+    stage.run(read_settings, main, [NUMBERS])
+"""
+
+COUNT = """
+from pathlib import Path
+
+from stages.lib.core import files, stage
+
+SCALED = Path("reports/scaled.txt")
+METRICS = Path("reports/metrics.json")
+
+
+def main(settings: None) -> None:
+    files.write_json(METRICS, {"characters": len(SCALED.read_text())})
+
+
+if __name__ == "__main__":
+    stage.run(lambda: None, main, [SCALED])
+"""
+
+DVC = """\
+# The stages
+stages:
+  scale:
+    desc: Scale the numbers
+    cmd: python -m stages.scale
+    deps:
+      - data/numbers  # three of them
+      - stages/lib/core/config.py
+      - stages/lib/core/versions.py
+      - stages/lib/core/errors.py
+      - stages/lib/core/files.py
+      - stages/lib/core/stage.py
+      # the stage itself
+      - stages/scale.py
+    params:
+      - scale
+      - environment.yaml:
+          - pyyaml
+    outs:
+      - reports/scaled.txt
+
+  count:
+    cmd: python -m stages.count
+    deps: [reports/scaled.txt, stages/count.py, stages/lib/core/errors.py, stages/lib/core/files.py,
+           stages/lib/core/stage.py]
+    metrics:
+      - reports/metrics.json:
+          cache: false
+"""
+
+
+@dataclass
+class Small:
+    """A small repository in the working folder, and the audit run over it."""
+
+    path: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def write(self, name: str, text: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.path / name).read_text(encoding="utf-8")
+        assert old in text
+        self.write(name, text.replace(old, new, 1))
+
+    def audit(self, *arguments: str) -> tuple[int, str]:
+        """The exit status and what was printed."""
+        self.capsys.readouterr()
+        status = MAIN(list(arguments))
+        printed = self.capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return status, printed.out + printed.err
+
+    def fails(self, *parts: str, option: tuple[str, ...] = ()) -> None:
+        """Some line of a failing audit holds all of ``parts``."""
+        status, printed = self.audit(*option)
+        assert status == 1, printed
+        assert any(all(part in line for part in parts) for line in printed.splitlines()), printed
+
+    def passes(self, *option: str) -> str:
+        status, printed = self.audit(*option)
+        assert status == 0, printed
+        return printed
+
+
+def fill(path: Path) -> None:
+    contents = {
+        "stages/scale.py": STAGE,
+        "stages/count.py": COUNT,
+        "dvc.yaml": DVC,
+        "params.yaml": "scale:\n  factor: 2\n  offset: 1\n",
+        "environment.yaml": f'pyyaml: "{metadata.version("pyyaml")}"\n',
+        "requirements.txt": f"pyyaml=={metadata.version('pyyaml')}\n",
+        ".gitignore": "/reports/scaled.txt\n__pycache__/\n",
+        ".dvcignore": "*.swp\n",
+        "data/numbers/one.txt": "1",
+        "data/numbers/deep/two.swp": "2",
+    }
+    for name, text in contents.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text, encoding="utf-8")
+    core = "stages/lib/core"
+    shutil.copytree(ROOT / core, path / core, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+@pytest.fixture
+def small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Small:
+    fill(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return Small(tmp_path, capsys)
+
+
+# This repository
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return rules.inspect(sources.Sources(ROOT), STAGES)
+
+
+def test_this_repository_declares_what_its_code_reads() -> None:
+    findings, _, _ = rules.check(ROOT)
+    assert [str(finding) for finding in findings] == []
+
+
+DECLARED = [
+    *(
+        (name, "deps", "", dep)
+        for name, stage in STAGES.items()
+        for dep in stage.deps
+        if not list((ROOT / dep).rglob("*.py"))  # a folder of code is missed file by file
+    ),
+    *((name, "params", file, key) for name, stage in STAGES.items() for file, key in stage.params),
+]
+
+
+def without(stage: str, section: str, file: str, entry: str) -> dict[str, Any]:
+    """dvc.yaml without one entry, taken out by PyYAML."""
+    content = copy.deepcopy(CONTENT)
+    entries = content["stages"][stage][section]
+    if file in ("", "params.yaml"):
+        entries.remove(entry)
+    else:
+        inner = next(item for item in entries if isinstance(item, dict) and file in item)
+        inner[file].remove(entry)
+        if not inner[file]:
+            entries.remove(inner)
+    return content
+
+
+@pytest.mark.parametrize(("stage", "section", "file", "entry"), DECLARED)
+def test_each_dep_and_param_that_is_removed_is_missed_and_mended(
+    stage: str, section: str, file: str, entry: str, found: dict[str, Any]
+) -> None:
+    less = pipeline.parse(json.dumps(without(stage, section, file, entry)))
+    missing = Change(stage, True, section, file, entry)
+    before = {f.change for f in rules.declarations(STAGES, found)}
+    changes = {f.change for f in rules.declarations(less, found)} - before
+    assert changes == {missing}
+
+    text = repair.repaired(TEXT, [Change(stage, False, section, file, entry)])
+    assert pipeline.parse(text) == less
+    mended = repair.repaired(text, [missing])
+    assert {f.change for f in rules.declarations(pipeline.parse(mended), found)} == before
+    assert sorted(mended.splitlines()) == sorted(TEXT.splitlines())
+
+
+def keys(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{name}.")
+
+
+def candidates(stage: str) -> Iterator[tuple[str, str, str]]:
+    """Everything that might be declared for a stage and is not: files, outs, keys."""
+    declared = STAGES[stage]
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").rglob("*.py")}
+    files |= {path for other in STAGES.values() for path in other.deps}
+    files |= {out.path for other in STAGES.values() for out in other.outs}
+    files |= {"requirements.txt", "params.yaml", "stages", "stages/lib", "dvc.yaml", "nothing.txt"}
+    yield from (("deps", "", path) for path in sorted(files - set(declared.deps)))
+    params = {param for other in STAGES.values() for param in other.params}
+    for file in ("params.yaml", "datasets.yaml", "environment.yaml"):
+        content = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+        params |= {(file, key) for key in keys(content)}
+    yield from (("params", *param) for param in sorted(params - set(declared.params)))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_dep_or_param_that_is_not_read_is_reported(stage: str, found: dict[str, Any]) -> None:
+    declared = STAGES[stage]
+    for section, file, entry in candidates(stage):
+        more = (
+            replace(declared, params=(*declared.params, (file, entry)))
+            if file
+            else replace(declared, deps=(*declared.deps, entry))
+        )
+        needless = Change(stage, False, section, file, entry)
+        reported = [f.change for f in rules.declarations({stage: more}, {stage: found[stage]})]
+        assert needless in reported, needless
+
+
+def test_it_imports_neither_tensorflow_nor_dvc(run: Callable[..., Any], repository: Any) -> None:
+    done = run([sys.executable, "-X", "importtime", "-m", "tools.audit"], repository.path)
+    assert done.code == 0, done.out
+    modules = set(re.findall(r"\| +(\w+)", done.err))
+    assert "yaml" in modules
+    assert not modules & {"tensorflow", "keras", "dvc", "numpy", "stages.train"}
+
+
+def test_a_new_helper_of_train_is_caught(repository: Any) -> None:
+    helper = repository.path / "stages/lib/bravado.py"
+    helper.write_text("import requests\n", encoding="utf-8")
+    optimizers = repository.path / "stages/lib/training/optimizers.py"
+    text = optimizers.read_text(encoding="utf-8")
+    optimizers.write_text(f"{text}\n\ndef late():\n    from .. import bravado\n", encoding="utf-8")
+    lines = [str(finding) for finding in rules.check(repository.path)[0]]
+    place = f"stages/lib/training/optimizers.py:{len(text.splitlines()) + 4}"
+    assert any(
+        line.startswith("train: imports stages/lib/bravado.py")
+        and place in line
+        and "add `- stages/lib/bravado.py` to its deps" in line
+        for line in lines
+    )
+    assert any(line.startswith("train: imports requests") and "unchecked" in line for line in lines)
+
+
+# A small one
+
+
+def test_the_small_repository_passes(small: Small) -> None:
+    assert "ok: 2 stages, 12 deps and 2 params" in small.passes()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from stages.lib import rounding",
+        "import stages.lib.rounding",
+        "import stages.lib.rounding as r",
+        "from stages.lib.rounding import half",
+        "from .lib import rounding",
+        "from .lib.rounding import half",
+        "def main(_):\n    from stages.lib import rounding",
+        "try:\n    from stages.lib import rounding\nexcept ImportError:\n    pass",
+        "import importlib\nimportlib.import_module('stages.lib.rounding')",
+        "from importlib import import_module\nimport_module(f'stages.lib.{\"rounding\"}')",
+    ],
+)
+def test_a_module_is_found_however_it_is_imported(small: Small, statement: str) -> None:
+    small.write("stages/lib/rounding.py", "from stages.lib import halves\nhalf = 1\n")
+    small.write("stages/lib/halves.py", "")
+    small.edit("stages/scale.py", "\n", f"\n{statement}\n")
+    small.fails("scale", "stages/lib/rounding.py", "undeclared", "stages/scale.py:")
+    small.fails("scale", "stages/lib/halves.py", "stages/lib/rounding.py:1")
+    small.audit("--fix")
+    assert "      - stages/lib/rounding.py\n" in Path("dvc.yaml").read_text()
+    small.passes()
+
+
+def test_what_is_imported_for_type_checkers_alone_is_no_dependency(small: Small) -> None:
+    small.write("stages/lib/rounding.py", "import requests\n")
+    code = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from stages.lib import rounding\n"
+    )
+    small.edit("stages/scale.py", "\n", code)
+    small.passes()
+
+
+def test_a_package_file_is_imported_too(small: Small) -> None:
+    small.write("stages/lib/__init__.py", "")
+    small.fails("scale", "stages/lib/__init__.py", "undeclared")
+
+
+def test_an_import_of_nothing_is_reported(small: Small) -> None:
+    small.edit("stages/scale.py", "files, stage", "files, stage, rounding")
+    small.fails("scale", "stages.lib.core.rounding", "not there")
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        ("config.value(config.PARAMS, 'more', int)", "more"),
+        ("config.value('params.yaml', 'more.one', int)", "more.one"),
+        ("config.value(key='more', file=config.PARAMS, hint=int)", "more"),
+        ("[config.value(config.PARAMS, f'more.{n}', int) for n in ('one', 'two')]", "more.two"),
+        ("def read(key):\n    return config.value(config.PARAMS, key, int)\nread('more')", "more"),
+        ("def read(key='more'):\n    return config.value(config.PARAMS, key, int)\nread()", "more"),
+        ("from stages.lib.core.config import value, PARAMS\nvalue(PARAMS, 'more', int)", "more"),
+        (
+            "import stages.lib.core.config as c\nc.value('params.yaml', 'more', int)",
+            "more",
+        ),
+        (
+            "class A:\n    def f(self):\n        config.value(config.PARAMS, 'more', int)\nA()",
+            "more",
+        ),
+        ("map(lambda k: config.value(config.PARAMS, 'more', int), [])", "more"),
+        (
+            """name = config.value(config.PARAMS, 'pick', str)
+config.value(config.PARAMS, f'more.{name}', int)""",
+            "more.${pick}",
+        ),
+        ("config.section(config.PARAMS, 'more', Params)", "more"),
+        ("config.fields(config.PARAMS, 'more', Params)", "more.offset"),
+        ("config.read(config.PARAMS)", ""),
+        ("config.checked(config.PARAMS, 'more', Params)", "more"),
+    ],
+)
+def test_a_parameter_is_found_however_it_is_read(small: Small, code: str, key: str) -> None:
+    small.edit("stages/scale.py", "if __name__", f"{code}\n\n\nif __name__")
+    _, _, found = rules.check(small.path)
+    assert ("params.yaml", key) in found["scale"].params
+
+
+def test_a_parameter_that_cannot_be_followed_is_reported(small: Small) -> None:
+    code = "import os\nconfig.value(config.PARAMS, os.environ['KEY'], int)\n"
+    small.edit("stages/scale.py", "if __name__", f"{code}\n\nif __name__")
+    small.fails("scale", "cannot follow", "stages/scale.py:28")
+
+
+def test_a_section_is_declared_as_a_section(small: Small) -> None:
+    small.edit("dvc.yaml", "- scale\n", "- scale.factor\n      - scale.offset\n")
+    small.fails("scale", "add `- scale`")
+    small.audit("--fix")
+    assert Path("dvc.yaml").read_text() == DVC
+
+
+def test_a_field_that_nothing_uses_is_reported(small: Small) -> None:
+    small.edit("stages/scale.py", " + params.offset", "")
+    small.fails("scale", "params.yaml: scale.offset", "Params.offset", "stages/scale.py:14")
+
+
+def test_fields_are_used_when_the_record_is_handed_on(small: Small) -> None:
+    small.edit("stages/scale.py", "+ params.offset", "+ sum(vars(params).values())")
+    small.edit("stages/scale.py", "params.factor", "len(json.dumps(asdict(params)))")
+    small.edit("stages/scale.py", "\n", "\nimport json\nfrom dataclasses import asdict\n")
+    small.passes()
+
+
+def test_a_misspelt_key_names_the_right_one(small: Small) -> None:
+    small.edit("params.yaml", "factor", "factr")
+    small.fails("params.yaml", "scale.factr", "no stage reads", "did you mean scale.factor?")
+    small.fails("params.yaml", "scale.factor", "stages/scale.py:13", "did you mean scale.factr?")
+
+
+def test_a_key_that_no_stage_reads_is_reported_also_in_a_recipe(small: Small) -> None:
+    small.write("recipes/large.yaml", "scale: {factor: 9, offset: 1, depth: 3}\n")
+    small.fails("recipes/large.yaml", "scale.depth", "no stage reads")
+
+
+@pytest.mark.parametrize(
+    ("code", "path", "what"),
+    [
+        ('Path("data/more.txt").read_text()', "data/more.txt", "deps"),
+        ('(NUMBERS.parent / "more.txt").read_text()', "data/more.txt", "deps"),
+        ('open("./data/more.txt")', "data/more.txt", "deps"),
+        ('import os; open(os.path.join("data", "more.txt"))', "data/more.txt", "deps"),
+        ('print("data/more.txt")', "data/more.txt", "deps"),
+        ('open("data/more.txt")', "data/more.txt", "deps"),
+        ('print(open("notes.txt").read())', "notes.txt", "deps"),
+        ('(Path(__file__).parent / "page.html").read_text()', "stages/page.html", "deps"),
+        ('Path("params.yaml").read_text()', "params.yaml", "single keys"),
+        ('files.write_text(Path("reports/more.txt"), "")', "reports/more.txt", "outs"),
+        (
+            'RESULT.with_name("x"); (RESULT.parent / "b.txt").write_text("")',
+            "reports/b.txt",
+            "outs",
+        ),
+        ('files.write_text(NUMBERS / "b.txt", "")', "data/numbers/b.txt", "outs"),
+    ],
+)
+def test_a_path_that_is_used_is_declared(small: Small, code: str, path: str, what: str) -> None:
+    small.edit("stages/scale.py", "    files.write", f"    {code}\n    files.write")
+    small.fails("scale", path, "stages/scale.py:24", what)
+
+
+def test_checkpoints_are_neither_dep_nor_out(small: Small) -> None:
+    code = 'Path(".checkpoints/a.npz").write_bytes(b"")'
+    small.edit("stages/scale.py", "    files.write", f"    {code}\n    files.write")
+    small.passes()
+
+
+def test_a_library_is_checked_and_declared(small: Small) -> None:
+    small.edit("stages/count.py", "\n", "\nimport yaml\n")
+    small.fails("count", "pyyaml", "unchecked", "versions.require")
+    small.fails("count", "pyyaml", "add `- pyyaml` to its params, under environment.yaml")
+    small.edit("stages/scale.py", '"pyyaml"', '"pyyaml", "requests"')
+    small.fails("scale", "checks requests", "does not import it")
+    small.fails("environment.yaml", "requests", "not defined")
+
+
+def test_versions_do_not_drift_apart(small: Small) -> None:
+    version = metadata.version("pyyaml")
+    small.write("requirements.txt", "PyYAML==1.0 ; python_version > '3'\n")
+    small.fails("environment.yaml", f"pyyaml is {version} here and 1.0 in requirements.txt")
+    small.write("environment.yaml", 'pyyaml: "1.0"\n')
+    small.fails("environment.yaml", f"pyyaml is 1.0 here and {version} is installed")
+    small.write("requirements.txt", "numpy==2\n")
+    small.fails("environment.yaml", "pyyaml is 1.0 here and none in requirements.txt")
+
+
+MODEL = """
+from stages.models import {helper}
+
+
+def build(shape, *, {arguments}):
+    return [shape, {arguments}]
+"""
+
+
+@pytest.fixture
+def models(small: Small) -> Small:
+    """A stage that loads one of two architectures."""
+    small.write(
+        "stages/fit.py",
+        "import importlib\nfrom pathlib import Path\nfrom stages.lib.core import config, files\n"
+        "name = config.value(config.PARAMS, 'model.architecture', str)\n"
+        "build = importlib.import_module(f'stages.models.{name}').build\n"
+        "found = config.arguments(config.PARAMS, f'model.{name}', build)\n"
+        "files.write_text(Path('models/m.txt'), str(build(1, **found)))\n",
+    )
+    small.write("stages/models/narrow.py", MODEL.format(helper="_layers", arguments="width"))
+    small.write("stages/models/deep.py", MODEL.format(helper="_blocks", arguments="depth, rate"))
+    small.write("stages/models/_layers.py", "")
+    small.write("stages/models/_blocks.py", "")
+    with Path("params.yaml").open("a") as stream:
+        stream.write("model:\n  architecture: narrow\n  narrow: {width: 1}\n")
+        stream.write("  deep: {depth: 1, rate: 2}\n")
+    entry = {"cmd": "python -m stages.fit", "outs": ["models/m.txt"]}
+    content = yaml.safe_load(DVC)
+    content["stages"]["fit"] = entry
+    small.write("dvc.yaml", yaml.safe_dump(content))
+    small.audit("--fix")
+    return small
+
+
+def test_the_architecture_is_a_templated_dep(models: Small) -> None:
+    fit = pipeline.load(models.path)["fit"]
+    assert "stages/models/${model.architecture}.py" in fit.deps
+    assert {"stages/models/_layers.py", "stages/models/_blocks.py"} <= set(fit.deps)
+    assert ("params.yaml", "model.architecture") in fit.params
+    assert ("params.yaml", "model.${model.architecture}") in fit.params
+    models.fails("fit", "pyyaml", "unchecked")  # and nothing else
+    assert len(models.audit()[1].splitlines()) == 2
+
+
+def test_every_block_is_held_to_its_architecture(models: Small) -> None:
+    models.edit("params.yaml", "depth: 1, rate", "depht: 1, rate")
+    models.fails("params.yaml", "model.deep.depht", "no stage reads", "model.deep.depth?")
+    models.fails("params.yaml", "model.deep.depth is read at stages/models/deep.py:5")
+    models.edit("params.yaml", "narrow: {width", "narow: {width")
+    models.fails("params.yaml", "model.narow", "did you mean model.narrow")
+
+
+def test_an_argument_that_build_ignores_is_reported(models: Small) -> None:
+    models.edit("stages/models/deep.py", "[shape, depth, rate]", "[shape, depth]")
+    models.fails("fit", "build.rate", "stages/models/deep.py:5")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("stages:\n\tscale: 1\n", ["dvc.yaml line 2", "not valid YAML"]),
+        ("- a\n", ["dvc.yaml: expected a section"]),
+        ("stages:\n  scale: 3\n", ["dvc.yaml: stages.scale: expected a section"]),
+        ("stages:\n  scale: {cmd: x, deps: a}\n", ["stages.scale.deps: expected a list"]),
+    ],
+)
+def test_a_broken_dvc_yaml_is_an_error_of_the_users(
+    small: Small, text: str, parts: list[str]
+) -> None:
+    small.write("dvc.yaml", text)
+    small.fails("ERROR: ", *parts)
+
+
+def test_without_dvc_yaml_it_says_where_to_go(small: Small) -> None:
+    Path("dvc.yaml").unlink()
+    small.fails("ERROR: dvc.yaml: not found")
+
+
+def test_code_that_is_no_python_is_an_error_of_the_users(small: Small) -> None:
+    small.edit("stages/scale.py", "def main(", "def main((")
+    small.fails("ERROR: stages/scale.py line 22: not valid Python")
+
+
+def test_a_stage_that_it_cannot_judge_is_said(small: Small) -> None:
+    small.edit("dvc.yaml", "python -m stages.count", "python -m stages.cuont")
+    small.fails("count", "stages/cuont.py, which is not there", "did you mean count?")
+    small.edit("dvc.yaml", "python -m stages.cuont", "wc reports/scaled.txt")
+    assert "count: not looked at" in small.passes()
+    small.edit("dvc.yaml", "    cmd: wc", "    wdir: data\n    cmd: wc")
+    small.fails("count", "`wdir` is not understood")
+
+
+# Repair
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "expected"),
+    [
+        ("deps: [a, c]", Change("s", True, "deps", "", "b"), "deps: [a, b, c]"),
+        ("deps: []", Change("s", True, "deps", "", "b"), "deps: [b]"),
+        ("deps: [a, b]", Change("s", False, "deps", "", "a"), "deps: [b]"),
+        ("deps: [a, b]", Change("s", False, "deps", "", "b"), "deps: [a]"),
+        (
+            "deps:\n    # one\n    - a\n    # three\n    - c # c",
+            Change("s", True, "deps", "", "b"),
+            "deps:\n    # one\n    - a\n    - b\n    # three\n    - c # c",
+        ),
+        (
+            "params:\n    - a\n    - f.yaml:\n        - x",
+            Change("s", True, "params", "g.yaml", "y"),
+            "params:\n    - a\n    - f.yaml:\n        - x\n    - g.yaml:\n        - y",
+        ),
+        (
+            "params:\n    - a\n    - f.yaml:\n        - x\n    - g.yaml: [y]",
+            Change("s", False, "params", "f.yaml", "x"),
+            "params:\n    - a\n    - g.yaml: [y]",
+        ),
+        (
+            "params:\n    - a\n    - b",
+            Change("s", True, "params", "params.yaml", "c"),
+            "params:\n    - a\n    - b\n    - c",
+        ),
+        ("deps:\n    - a", Change("s", False, "deps", "", "a"), ""),
+        (
+            "deps:\n    - a",
+            Change("s", True, "params", "f.yaml", ""),
+            "deps:\n    - a\n    params:\n      - f.yaml:",
+        ),
+        (
+            "deps:\n    - m/${ a.b }.py\n    - b",
+            Change("s", False, "deps", "", "m/${a.b}.py"),
+            "deps:\n    - b",
+        ),
+    ],
+)
+def test_repair_keeps_layout_and_comments(text: str, change: Change, expected: str) -> None:
+    def around(body: str) -> str:
+        line = f"    {body}\n" if body else ""
+        return f"# 五\nstages:\n  s:\n    cmd: x\n{line}    outs: [o]  # out\n  t: {{cmd: y}}\n"
+
+    assert repair.repaired(around(text), [change]) == around(expected)
+
+
+# The lock
+
+
+def git(path: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=path, check=True)
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small repository after a real ``dvc repro``, committed."""
+    path = tmp_path_factory.mktemp("reproduced")
+    fill(path)
+    git(path, "init", "-q")
+    dvc(path, "init", "-q")
+    (path / ".dvc/config").write_text("[core]\n    analytics = false\n", encoding="utf-8")
+    dvc(path, "repro")
+    git(path, "add", "-A")
+    git(path, "commit", "-qm", "Run")
+    return path
+
+
+def dvc(path: Path, *arguments: str) -> str:
+    command = [str(Path(sys.executable).with_name("dvc")), *arguments]
+    python = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": python, "DVC_SITE_CACHE_DIR": str(path / ".dvc/site"), "HOME": str(path)}
+    done = subprocess.run(
+        command, cwd=path, check=True, env=environment, capture_output=True, encoding="utf-8"
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def locked(
+    reproduced: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Small:
+    path = tmp_path / "locked"
+    shutil.copytree(reproduced, path)
+    monkeypatch.chdir(path)
+    return Small(path, capsys)
+
+
+def test_a_fresh_lock_passes_without_any_data(locked: Small) -> None:
+    assert "up to date" in locked.passes("--lock")
+    shutil.rmtree(locked.path / ".dvc")
+    (locked.path / "reports/scaled.txt").unlink()
+    locked.passes("--lock")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "parts"),
+    [
+        ("stages/scale.py", "* n", "* n * 1", ["scale: stages/scale.py changed"]),
+        ("params.yaml", "factor: 2", "factor: 3", ["scale:", "scale.factor is 3, it ran with 2"]),
+        ("environment.yaml", 'pyyaml: "', 'pyyaml: "1', ["scale:", "environment.yaml: pyyaml"]),
+        ("reports/metrics.json", ":", ": ", ["count: reports/metrics.json is not the one"]),
+        ("data/numbers/one.txt", "1", "2", ["scale: data/numbers changed"]),
+        ("dvc.yaml", "stages.count\n", "stages.count -v\n", ["count: its cmd is"]),
+        ("dvc.yaml", "  count:", "  recount:", ["recount: is not in dvc.lock"]),
+        ("dvc.yaml", "  count:", "  recount:", ["count: is in dvc.lock and not in dvc.yaml"]),
+        (
+            "dvc.yaml",
+            "- scale\n",
+            "- scale.factor\n",
+            ["scale:", "scale.factor is not in dvc.lock"],
+        ),
+    ],
+)
+def test_what_is_stale_is_named(
+    locked: Small, name: str, old: str, new: str, parts: list[str]
+) -> None:
+    locked.edit(name, old, new)
+    locked.fails(*parts, "run `dvc repro` and commit dvc.lock", option=("--lock",))
+
+
+def test_an_input_made_anew_is_stale(locked: Small) -> None:
+    digest = lock.load(locked.path)["scale"].outs["reports/scaled.txt"]
+    text = Path("dvc.lock").read_text()
+    first = text.index(digest)
+    second = text.index(digest, first + 1)
+    at = second if "  scale:" in text[first:second] else first
+    Path("dvc.lock").write_text(text[:at] + "0" * 32 + text[at + 32 :])
+    locked.fails("count: reports/scaled.txt was made anew", option=("--lock",))
+
+
+def test_files_that_dvc_ignores_are_not_hashed(locked: Small) -> None:
+    locked.write("data/numbers/deep/three.swp", "3")
+    locked.passes("--lock")
+    locked.write("data/numbers/deep/three.txt", "3")
+    locked.fails("data/numbers changed", option=("--lock",))
+
+
+def test_a_comment_is_accepted_without_running(locked: Small) -> None:
+    git(locked.path, "commit", "-qm", "More", "--allow-empty")
+    locked.edit("stages/lib/core/files.py", "\n", "\n# a comment\n")
+    locked.edit("stages/scale.py", "    numbers = [", '    """Another."""\n    numbers  =  [')
+    git(locked.path, "add", "-A")
+    git(locked.path, "commit", "-qm", "Comment")
+    locked.edit("stages/scale.py", "Another", "One more")
+    advice = "scale: stages/lib/core/files.py, stages/scale.py changed in comments"
+    assert advice in locked.passes()
+    locked.fails(advice, "dvc checkout scale && dvc commit -f scale", option=("--lock",))
+
+    dvc(locked.path, "checkout", "scale", "count")
+    dvc(locked.path, "commit", "-f", "scale", "count")
+    locked.passes("--lock")
+    assert "comments" not in locked.passes()
+    assert "Running stage" not in dvc(locked.path, "repro")
+
+
+def test_a_comment_is_no_advice_when_more_than_that_changed(locked: Small) -> None:
+    locked.edit("stages/scale.py", "\n", "\n# a comment\n")
+    locked.edit("params.yaml", "factor: 2", "factor: 3")
+    assert "comments" not in locked.passes()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ("a = 1  # one", "a=1", True),
+        ("def f():\n    'one'\n    return 1", "def f():\n    return 1", True),
+        ("a = 'one'", 'a = "one"', True),
+        ("a = 1", "a = 2", False),
+        ("def f(x: int): pass", "def f(x: float): pass", False),
+        ("'one'\nprint(__doc__)", "'two'\nprint(__doc__)", False),
+        ("a = 1", "a = (", False),
+    ],
+)
+def test_what_has_an_effect(one: str, other: str, equal: bool) -> None:
+    assert history.equal(one.encode(), other.encode()) is equal
+
+
+def test_without_a_lock_it_says_how_to_make_one(small: Small) -> None:
+    small.fails("ERROR: dvc.lock: not found", option=("--lock",))
+    small.write("dvc.lock", "stages:\n  scale:\n    deps: [1]\n")
+    small.fails("ERROR: dvc.lock: not as DVC writes it", option=("--lock",))
+
+
+# A watched run
+
+
+def test_a_run_that_touches_what_it_declares_passes(small: Small) -> None:
+    assert "ok: scale touches what it declares" in small.passes("--run", "scale")
+    small.passes("--run", "count")
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [
+        ("open('data/' + 'm' * 2).read()", ["opened data/mm", "deps"]),
+        ("import os; os.listdir('data')", ["opened data", "deps"]),
+        ("open(config.PARAMS).read()", ["opened params.yaml"]),
+        ("open('data/' + 'o' * 2, 'w').close()", ["wrote data/oo", "outs"]),
+        ("__import__('stages.lib.' + 'h' * 2)", ["imported stages/lib/hh.py", "deps"]),
+        ("config.value(config.PARAMS, 'coun' + 't' * 1, int)", ["read count of params.yaml"]),
+        ("from importlib import import_module as i; i('requests')", []),
+        ("import requests", ["imported requests", "environment.yaml"]),
+        ("import os; os.rename('data/mm', 'data/nn')", ["wrote data/nn", "outs"]),
+    ],
+)
+def test_a_run_that_touches_more_fails(small: Small, code: str, parts: list[str]) -> None:
+    small.write("data/mm", "")
+    small.write("stages/lib/hh.py", "")
+    small.write("params.yaml", "scale: {factor: 2, offset: 1}\ncount: 1\n")
+    small.edit("stages/scale.py", "    files.write", f"    {code}\n    files.write")
+    if parts:
+        small.fails("scale: ", *parts, "undeclared", option=("--run", "scale"))
+    else:
+        small.passes("--run", "scale")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        (
+            "- data/numbers",
+            "- stages/count.py\n      - data/numbers",
+            ["stages/count.py and did not import"],
+        ),
+        (
+            "- data/numbers",
+            "- requirements.txt\n      - data/numbers",
+            ["requirements.txt and did not open"],
+        ),
+        ("- scale\n", "- scale.factor\n", ["read scale of params.yaml, undeclared"]),
+        (
+            "- scale\n",
+            "- scale\n      - scale.factor\n",
+            ["scale.factor", "did not read just that"],
+        ),
+        ("- pyyaml", "- pyyaml\n          - numpy", ["numpy and did not import"]),
+        (
+            "- reports/scaled.txt\n\n",
+            "- reports/scaled.txt\n      - reports/b\n\n",
+            ["reports/b and did not write"],
+        ),
+    ],
+)
+def test_a_run_that_touches_less_fails(small: Small, old: str, new: str, parts: list[str]) -> None:
+    small.edit("dvc.yaml", old, new)
+    small.fails("scale: ", *parts, option=("--run", "scale"))
+
+
+def test_a_run_that_fails_or_is_of_no_stage_is_said(small: Small) -> None:
+    small.fails(
+        "ERROR: --run: expected one of scale, count; found 'sclae'", option=("--run", "sclae")
+    )
+    small.write("params.yaml", "scale: 3\n")
+    small.fails("ERROR: scale: ended with status 1", option=("--run", "scale"))
+
+
+def test_bad_yaml_names_the_file() -> None:
+    with pytest.raises(UserError, match=r"params\.yaml line 2"):
+        pipeline.parse_yaml("a: 1\n\tb: 2\n", "params.yaml")
+
+
+def test_findings_read_as_one_line() -> None:
+    assert str(Finding("train", "does it", "do that")) == "train: does it: do that"
