@@ -46,11 +46,11 @@ def key(recipe: str, folder: Path = ROOT) -> str:
     path = folder / "recipes" / f"{recipe}.yaml"
     architecture = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["architecture"]
     stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    declared = {dep for name in STAGES for dep in stages[name]["deps"] if dep.endswith(".py")}
+    declared = {dep for name in STAGES for dep in stages[name]["deps"] if dep.startswith("stages/")}
     paths = [path, folder / "datasets.yaml", folder / "environment.yaml"]
-    paths += [
-        folder / name.replace("${model.architecture}", architecture) for name in sorted(declared)
-    ]
+    for name in sorted(declared):
+        code = folder / name.replace("${model.architecture}", architecture)
+        paths += sorted(code.rglob("*.py")) if code.is_dir() else [code]
     digests = [files.sha256(path) for path in paths]
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
