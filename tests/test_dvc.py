@@ -16,7 +16,8 @@ CONFIGURATIONS = [
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_an_experiment_edits_one_line_of_the_parameters(name: str, tmp_path: Path) -> None:
-    from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` calls
+    # what `dvc exp run -S` calls
+    from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped]
 
     path = tmp_path / "params.yaml"
     before = (ROOT / name).read_text(encoding="utf-8")
