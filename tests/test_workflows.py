@@ -496,3 +496,69 @@ def test_the_report_job_on_this_project(tmp_path: Path) -> None:
     assert "train.epochs" in comment
     assert "![" in comment
     assert "![" not in runner.summary.read_text("utf-8")
+
+
+# .ci/run, on a project whose two commands only say which Python they run on
+
+
+@needs_bash
+class TestContinuousIntegration:
+    @pytest.fixture
+    def project(self, tmp_path: Path) -> Runner:
+        project = tmp_path / "project"
+        venv = "python3 -m venv --without-pip .venv && . .venv/bin/activate && python -c"
+        say = "import sys; print('{}: %d.%d' % sys.version_info[:2], 'in', sys.prefix)"
+        for name, content in {
+            "README.md": f'{venv} "{say.format("pipeline")}"\n{venv} "{say.format("tests")}"\n',
+            "dvc.lock": "",
+            "reports/result": "",
+            "tools/audit.py": "",
+        }.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(content, "utf-8")
+        (project / ".ci").mkdir()
+        shutil.copy(ROOT / ".ci/run", project / ".ci/run")
+        _git("init", "--quiet", cwd=project)
+        _commit(project, "All")
+        names = ("apt-get", "chromium", "dvc", "mypy", "ruff")
+        return Runner(tmp_path, project, dict.fromkeys(names, "") | {"pytest": "echo 9 passed"})
+
+    def test_every_python_that_is_here_runs_the_tests_in_its_own_clone(
+        self, project: Runner
+    ) -> None:
+        assert project.bash("bash .ci/run", {"DATASET_MIRROR": ""}) == 0, project.printed
+        ran = re.findall(r"(?m)^(pipeline|tests): (\S+) in (\S+)$", project.printed)
+        versions = [version for kind, version, _ in ran if kind == "tests"]
+        here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        assert here in versions
+        assert versions == sorted(set(versions))
+        assert [(kind, version) for kind, version, _ in ran][:2] == [
+            ("pipeline", versions[0]),
+            ("tests", versions[0]),
+        ]
+        assert len({prefix for _, _, prefix in ran}) == len(versions)
+        assert not [prefix for _, _, prefix in ran if prefix.startswith(str(project.clone))]
+        assert project.calls.count("dvc repro --force") == len(versions) - 1
+        assert [call.strip() for call in project.calls[-4:]] == [
+            "ruff check .",
+            "ruff format --check .",
+            "mypy",
+            "pytest -m slow",
+        ]
+        assert project.printed.endswith("\n9 passed\n")
+
+    def test_another_python_with_other_results_fails(self, project: Runner) -> None:
+        stub = project.log.parent / "bin/dvc"
+        stub.write_text(stub.read_text("utf-8") + "echo other > reports/result\n", "utf-8")
+        status = project.bash("bash .ci/run", {"DATASET_MIRROR": ""})
+        several = "dvc repro --force" in project.calls
+        assert status == int(several)
+        assert ("gives other results than Python" in project.printed) == several
+
+    def test_no_supported_python_is_an_error(self, project: Runner) -> None:
+        for version in ("3.11", "3.12", "3.13"):
+            stub = project.log.parent / f"bin/python{version}"
+            stub.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+            stub.chmod(0o755)
+        assert project.bash("bash .ci/run", {"HOME": str(project.log.parent)}) == 1
+        assert project.printed.startswith("Neither Python 3.11")
