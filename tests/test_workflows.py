@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tools.compare import markdown
+
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -127,9 +129,16 @@ STUBS = {
         """,
     "npm": "",
     "apt-get": "",
-    "dvc": "",
+    "dvc": """
+        if [ "$1" = repro ] && [ "${REPRO_FAILS:-}" ]; then
+          printf "Running stage 'train':\\n\\033[31mred\\033[0m\\n10%%\\r90%%\\n\\`\\`\\`\\n"
+          echo "ERROR: failed to reproduce 'train': failed to run: python -m stages.train" >&2
+          exit 255
+        fi
+        """,
     "python": """
         if [ "$1 $2" != "-m tools.compare" ]; then exit 0; fi
+        if [ "${COMPARE_FAILS:-}" ]; then echo "ERROR: no metrics" >&2; exit 1; fi
         mkdir -p reports/comparison
         case "$*" in *--no-images*) echo tables ;; *) echo '![](a.png)' ;; esac \\
           > reports/comparison/report.md
@@ -139,12 +148,21 @@ STUBS = {
 COMMENT = (
     "cml comment update reports/comparison/report.md --target pr --watermark-title pipeline-report"
 )
+GITLAB_COMMENT = COMMENT.replace("reports/comparison", "report") + " --publish-native"
+REPRO_LOG = (
+    "Running stage 'train':",
+    "red",
+    "90%",
+    "'''",
+    "ERROR: failed to reproduce 'train': failed to run: python -m stages.train",
+)
 OWN = {
     "github.event_name": "pull_request",
     "github.event.pull_request.head.repo.full_name": "owner/project",
     "github.event.repository.private": False,
     "github.repository": "owner/project",
     "github.token": "a-token",
+    "steps.reproduce.outcome": "success",
     "steps.cache.outputs.cache-hit": "",
 }
 FORK = {"github.event.pull_request.head.repo.full_name": "someone/project"}
@@ -230,7 +248,10 @@ class Runner:
             values["DATASET_CACHE"] = str(self.log.parent / "datasets")
             exported = self.exported.read_text("utf-8").splitlines()
             values |= dict(line.split("=", 1) for line in exported) | environment
-            if status := self.bash(step["run"], values):
+            status = self.bash(step["run"], values)
+            if status and step.get("continue-on-error") == "true":
+                context[f"steps.{step['id']}.outcome"] = "failure"
+            elif status:
                 return status
         return 0
 
@@ -242,6 +263,22 @@ class Runner:
     @property
     def calls(self) -> list[str]:
         return self.log.read_text("utf-8").splitlines()
+
+
+def _failure(command: str, stage: str, commit: str, *log: str) -> str:
+    """The report that .ci/attempt writes when a command fails."""
+    return "\n".join(
+        [
+            f"## `{command}` failed{stage}",
+            "",
+            f"So there are no results for {commit}, and nothing to compare. The end of the log:",
+            "",
+            "```",
+            *log,
+            "```",
+            "",
+        ]
+    )
 
 
 def _git(*arguments: str, cwd: Path) -> str:
@@ -261,7 +298,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin = tmp_path_factory.mktemp("origin")
     _git("init", "--quiet", "--initial-branch=main", cwd=origin)
     (origin / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci/pull", origin / ".ci/pull")
+    for name in ("attempt", "pull"):
+        shutil.copy(ROOT / ".ci" / name, origin / ".ci" / name)
     (origin / "requirements.txt").touch()
     (origin / "dvc.lock").touch()
     (origin / "reports").mkdir()
@@ -288,17 +326,41 @@ class TestGithubReport:
         assert runner.calls == [
             "python -m pip install -r requirements.txt",
             "dvc repro",
-            f"python -m tools.compare {base} --no-images",
+            f"python -m tools.compare {base} --no-images --fail-if-worse",
             f"python -m tools.compare {base}",
             "npm install --global --ignore-scripts --before=2024-11-01 @dvcorg/cml@0.20.6",
             COMMENT,
-            f"python -m tools.compare {base} --no-images --fail-if-worse",
         ]
-        assert runner.summary.read_text("utf-8").startswith("tables\n\nTables only: ")
+        assert runner.summary.read_text("utf-8").startswith("tables\n\nA job summary shows no")
 
     def test_a_worse_model_fails_after_the_comment(self, runner: Runner) -> None:
         assert runner.github({}, WORSE="1") == 1
-        assert [call.split()[0] for call in runner.calls[-2:]] == ["cml", "python"]
+        assert runner.calls[-1] == COMMENT
+        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "![](a.png)\n"
+
+    def test_a_reproduction_that_fails_is_commented_on(self, runner: Runner) -> None:
+        assert runner.github({}, REPRO_FAILS="yes") == 1
+        assert runner.calls[-1] == COMMENT
+        assert not [call for call in runner.calls if "tools.compare" in call]
+        comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
+        commit = _git("rev-parse", "--short", "HEAD", cwd=runner.clone)
+        assert comment == _failure("dvc repro", " at the stage `train`", commit, *REPRO_LOG)
+        assert markdown.problems(comment) == []
+        assert runner.summary.read_text("utf-8").startswith(comment)
+        assert "::error::dvc repro failed" in runner.printed
+
+    def test_a_comparison_that_fails_is_commented_on(self, runner: Runner) -> None:
+        assert runner.github({}, COMPARE_FAILS="yes") == 1
+        assert runner.calls[-1] == COMMENT
+        comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
+        commit = _git("rev-parse", "--short", "HEAD", cwd=runner.clone)
+        assert comment == _failure("python -m tools.compare", "", commit, "ERROR: no metrics")
+
+    def test_a_failure_does_not_save_a_half_made_cache(self) -> None:
+        steps = _load(ROOT / ".github/workflows/report.yml")["jobs"]["report"]["steps"]
+        (save,) = (step for step in steps if step.get("name") == "Save the DVC cache")
+        assert _evaluate(save["if"], OWN)
+        assert not _evaluate(save["if"], OWN | {"steps.reproduce.outcome": "failure"})
 
     def test_an_unknown_outcome_is_a_warning(self, runner: Runner) -> None:
         assert runner.github({}, WORSE="3") == 0
@@ -346,7 +408,7 @@ class TestGithubReport:
         assert dvc[0] == f"dvc remote add --local --force --default ci {address}"
         run_cache = "" if address.startswith("https") else " --run-cache"
         assert dvc[1:] == [f"dvc pull{run_cache}", "dvc repro"]
-        plugin = "python -m pip install -c requirements.txt dvc[s3]"
+        plugin = "python -m pip install -c requirements-dev.txt dvc[s3]"
         assert (plugin in runner.calls) == address.startswith("s3")
 
     def test_a_remote_that_fails_is_a_warning(self, runner: Runner) -> None:
@@ -372,14 +434,25 @@ class TestGitlabReport:
     def test_does_the_same(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
         assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, REPO_TOKEN="t") == 0
-        assert runner.calls[2:4] == [
-            f"python -m tools.compare {base} --no-images",
+        assert [call for call in runner.calls if "tools.compare" in call] == [
+            f"python -m tools.compare {base} --no-images --fail-if-worse",
             f"python -m tools.compare {base}",
         ]
-        assert runner.calls[-2:] == [
-            COMMENT.replace("reports/comparison", "report") + " --publish-native",
-            f"python -m tools.compare {base} --no-images --fail-if-worse",
-        ]
+        assert runner.calls[-1] == GITLAB_COMMENT
+
+    def test_a_reproduction_that_fails_is_commented_on(self, runner: Runner) -> None:
+        base = _git("rev-parse", "origin/main", cwd=runner.clone)
+        token = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "REPO_TOKEN": "t"}
+        assert runner.gitlab(**token, REPRO_FAILS="yes") == 1
+        assert runner.calls[-1] == GITLAB_COMMENT
+        comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
+        assert comment.startswith("## `dvc repro` failed at the stage `train`\n")
+
+    def test_an_unknown_outcome_passes_and_a_worse_model_does_not(self, runner: Runner) -> None:
+        base = _git("rev-parse", "origin/main", cwd=runner.clone)
+        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="3") == 0
+        shutil.rmtree(runner.clone / "report")
+        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="1") == 1
 
     def test_without_a_token_there_is_no_comment_but_a_gate(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
@@ -423,3 +496,69 @@ def test_the_report_job_on_this_project(tmp_path: Path) -> None:
     assert "train.epochs" in comment
     assert "![" in comment
     assert "![" not in runner.summary.read_text("utf-8")
+
+
+# .ci/run, on a project whose two commands only say which Python they run on
+
+
+@needs_bash
+class TestContinuousIntegration:
+    @pytest.fixture
+    def project(self, tmp_path: Path) -> Runner:
+        project = tmp_path / "project"
+        venv = "python3 -m venv --without-pip .venv && . .venv/bin/activate && python -c"
+        say = "import sys; print('{}: %d.%d' % sys.version_info[:2], 'in', sys.prefix)"
+        for name, content in {
+            "README.md": f'{venv} "{say.format("pipeline")}"\n{venv} "{say.format("tests")}"\n',
+            "dvc.lock": "",
+            "reports/result": "",
+            "tools/audit.py": "",
+        }.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(content, "utf-8")
+        (project / ".ci").mkdir()
+        shutil.copy(ROOT / ".ci/run", project / ".ci/run")
+        _git("init", "--quiet", cwd=project)
+        _commit(project, "All")
+        names = ("apt-get", "chromium", "dvc", "mypy", "ruff")
+        return Runner(tmp_path, project, dict.fromkeys(names, "") | {"pytest": "echo 9 passed"})
+
+    def test_every_python_that_is_here_runs_the_tests_in_its_own_clone(
+        self, project: Runner
+    ) -> None:
+        assert project.bash("bash .ci/run", {"DATASET_MIRROR": ""}) == 0, project.printed
+        ran = re.findall(r"(?m)^(pipeline|tests): (\S+) in (\S+)$", project.printed)
+        versions = [version for kind, version, _ in ran if kind == "tests"]
+        here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        assert here in versions
+        assert versions == sorted(set(versions))
+        assert [(kind, version) for kind, version, _ in ran][:2] == [
+            ("pipeline", versions[0]),
+            ("tests", versions[0]),
+        ]
+        assert len({prefix for _, _, prefix in ran}) == len(versions)
+        assert not [prefix for _, _, prefix in ran if prefix.startswith(str(project.clone))]
+        assert project.calls.count("dvc repro --force") == len(versions) - 1
+        assert [call.strip() for call in project.calls[-4:]] == [
+            "ruff check .",
+            "ruff format --check .",
+            "mypy",
+            "pytest -m slow",
+        ]
+        assert project.printed.endswith("\n9 passed\n")
+
+    def test_another_python_with_other_results_fails(self, project: Runner) -> None:
+        stub = project.log.parent / "bin/dvc"
+        stub.write_text(stub.read_text("utf-8") + "echo other > reports/result\n", "utf-8")
+        status = project.bash("bash .ci/run", {"DATASET_MIRROR": ""})
+        several = "dvc repro --force" in project.calls
+        assert status == int(several)
+        assert ("gives other results than Python" in project.printed) == several
+
+    def test_no_supported_python_is_an_error(self, project: Runner) -> None:
+        for version in ("3.11", "3.12", "3.13"):
+            stub = project.log.parent / f"bin/python{version}"
+            stub.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+            stub.chmod(0o755)
+        assert project.bash("bash .ci/run", {"HOME": str(project.log.parent)}) == 1
+        assert project.printed.startswith("Neither Python 3.11")

@@ -1,5 +1,6 @@
 """What DVC knows: outputs of any revision, which stages are out of date, which ones ran."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +164,9 @@ def fetch(path: str, revision: str | None, folder: Path) -> Path:
     from dvc.api import DVCFileSystem  # type: ignore[import-untyped]
 
     try:
-        content = DVCFileSystem(".", rev=revision, config=_storage()).read_bytes(path)
+        # closed, for it holds databases open, which Python 3.13 reports once they are collected
+        with contextlib.closing(DVCFileSystem(".", rev=revision, config=_storage())) as outputs:
+            content = outputs.read_bytes(path)
     except Exception as error:  # whatever DVC or the remote's library says
         raise UserError(f"{path}: {_reason(error)}") from None
     files.write_bytes(folder / path, content)
