@@ -64,16 +64,17 @@ class Trial:
     Args:
         name: The stage.
         work: An empty folder to work in.
+        draws: Whether plot draws its figures each time; else once for all, for it takes long.
     """
 
-    def __init__(self, name: str, work: Path) -> None:
+    def __init__(self, name: str, work: Path, draws: bool = False) -> None:
         self.module: Any = importlib.import_module(f"stages.{name}")
         self.folder, self.log, self.counted = work / "folder", work / "log", work / "counts"
         self.prepared, self.outputs = work / "prepared", OUTPUTS[name]
         prepare(name, self.prepared)
         if name == "evaluate":
             self.train_model()
-        if name == "plot":
+        if name == "plot" and not draws:
             self.draw_once()
         self.before = tree(self.prepared)
         self.counts = self.run(Fault())
