@@ -56,7 +56,9 @@ def main(settings: Settings) -> None:
     with files.replacing(RAW) as temporary:
         temporary.mkdir()
         for file in settings.entry.files.values():
-            remote = fetch.RemoteFile(settings.dataset, file.name, file.sha256, settings.entry.urls)
+            remote = fetch.RemoteFile(
+                settings.dataset, file.name, file.sha256, settings.entry.urls, file.size
+            )
             source = embedded(file) if file.name in in_git else fetch.fetch(remote)
             shutil.copyfile(source, temporary / file.name)
             print(f"{file.name}: {source.stat().st_size:,} bytes, SHA-256 as published")

@@ -179,3 +179,29 @@ def test_real_data_come_from_the_mirror(
         assert raw(project) == sorted(
             file["name"] for file in project.datasets[project.params["dataset"]]["files"].values()
         )
+
+
+def test_no_more_is_fetched_than_the_size_that_the_catalogue_states(
+    project: Project,
+    run_stage: Callable[[str], Finished],
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATASET_MIRROR", server.url)
+    file = project.tiny["files"]["train_images"]
+    file["size"] = len((project.mirror / "tiny" / file["name"]).read_bytes())
+    server.answers[f"/tiny/{file['name']}"] = [Answer(b"x" * (file["size"] + 1))]
+    project.save()
+    assert f"(more than the expected {file['size']:,} bytes)" in run_stage("download").message
+    assert project.left_over() == []
+    file["size"] = "many"
+    project.save()
+    message = run_stage("download").message
+    assert message.startswith("datasets.yaml: tiny.files.train_images.size: expected an integer")
+
+
+def test_the_sizes_in_the_catalogue_are_those_of_the_published_files(mirror: Path) -> None:
+    datasets = yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+    for name in ("mnist", "fashion_mnist"):
+        for file in datasets[name]["files"].values():
+            assert file["size"] == (mirror / name / file["name"]).stat().st_size

@@ -24,10 +24,11 @@ LANGUAGES = ("en", "zh")
 
 @dataclass(frozen=True)
 class File:
-    """A published file and the SHA-256 of its content."""
+    """A published file, the SHA-256 of its content, and its size in bytes where it is stated."""
 
     name: str
     sha256: str
+    size: Annotated[int, "[1, 1000000000000000]"] | None = None
 
 
 @dataclass(frozen=True)

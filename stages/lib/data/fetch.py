@@ -1,7 +1,7 @@
 """Verified files from a cache, a mirror or their published addresses.
 
-Every file is known by its SHA-256, so it does not matter where it comes from. HTTP transfers,
-their temporary files and their verification are pooch's.
+Every file is known by its SHA-256, so it does not matter where it comes from. HTTP transfers are
+pooch's.
 """
 
 import os
@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pooch  # type: ignore[import-untyped] # it has no types
 import requests
@@ -22,6 +23,7 @@ from stages.lib.core.errors import UserError
 
 _PAUSES = (1.0, 2.0, 4.0)  # seconds between the rounds over all addresses
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of data
+_LARGEST = 16 << 30  # bytes; of a file whose size the catalogue does not state
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class RemoteFile:
         name: Its file name.
         sha256: The SHA-256 of its content in hexadecimal.
         urls: The folders that publish it.
+        size: Its size in bytes, where the catalogue states it; no more is taken from a server.
     """
 
     folder: str
     name: str
     sha256: str
     urls: Sequence[str]
+    size: int | None = None
 
 
 class _UnavailableError(Exception):
@@ -130,25 +134,41 @@ def _download(prefixes: Sequence[str], target: Path, file: RemoteFile) -> Path:
 
 
 def _retrieve(address: str, target: Path, file: RemoteFile) -> Path:
-    """One try at one address by pooch: into a temporary file, verified, moved into place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel("ERROR")
+    """One try at one address: into a temporary file, verified, moved into place."""
     _note(f"Fetching {_shown(address)}")
-    try:
-        pooch.retrieve(
-            address,
-            known_hash=f"sha256:{file.sha256}",
-            fname=target.name,
-            path=target.parent,
-            downloader=_http,
-        )
-    except requests.RequestException as error:
-        raise _unavailable(error) from None
-    except ValueError as error:  # pooch's own, or urllib3's on an address that is none
-        got = re.search("got ([0-9a-f]{64})", str(error))
-        why = f"expected SHA-256 {file.sha256}, found {got[1]}" if got else "no usable address"
-        raise _UnavailableError(why, False) from None
+    with files.replacing(target) as temporary:
+        try:
+            with temporary.open("wb") as stream:
+                _http(address, _Bounded(stream, file.size or _LARGEST))
+        except requests.RequestException as error:
+            raise _unavailable(error) from None
+        except ValueError:  # urllib3's on an address that is none
+            raise _UnavailableError("no usable address", False) from None
+        with temporary.open("rb") as received:
+            if received.read(64).lstrip()[:1] == b"<":
+                raise _UnavailableError("a web page instead of data", False)
+        digest = files.sha256(temporary)
+        if digest != file.sha256:
+            why = f"expected SHA-256 {file.sha256}, found {digest}"
+            raise _UnavailableError(why, False)
     return target
+
+
+class _Bounded:
+    """A stream that takes no more than a file's size, whatever a server goes on sending."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._size, self._left = stream, size, size
+
+    def write(self, data: bytes) -> int:
+        """Writes a piece, as ``BinaryIO.write`` does."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise _UnavailableError(f"more than the expected {self._size:,} bytes", False)
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        """Does nothing, as the stream is flushed when it is closed."""
 
 
 def _unavailable(error: requests.RequestException) -> _UnavailableError:
@@ -171,17 +191,14 @@ def _unavailable(error: requests.RequestException) -> _UnavailableError:
     return _UnavailableError(f"no usable address: {type(error).__name__}", False)
 
 
-def _http(url: str, output_file: str, caller: object) -> None:
-    """An HTTP transfer, with a progress bar on a terminal; a web page is no data."""
+def _http(url: str, stream: _Bounded) -> None:
+    """An HTTP transfer, with a progress bar on a terminal."""
     pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),
         timeout=_TIMEOUT,
         headers={"Accept-Encoding": "identity"},
         hooks={"response": _keep_packed},
-    )(url, output_file, caller)
-    with Path(output_file).open("rb") as stream:
-        if stream.read(64).lstrip()[:1] == b"<":
-            raise _UnavailableError("a web page instead of data", False)
+    )(url, stream, None)
 
 
 def _keep_packed(response: requests.Response, **_: object) -> None:

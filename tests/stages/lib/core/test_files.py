@@ -1,6 +1,12 @@
+import errno
 import hashlib
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +14,7 @@ import pytest
 
 from stages.lib.core import files
 from stages.lib.core.errors import UserError
+from tests.conftest import ROOT, execute
 
 
 def names(folder: Path) -> list[str]:
@@ -150,3 +157,182 @@ def test_every_writer_replaces_a_link_into_the_cache(
     write(path)
     assert cached.read_text() == "cached"
     assert path.read_text() != "cached"
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["exchange", "two renames"])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_rename_that_fails_leaves_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool, step: int
+) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    if not swaps:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    elif sys.platform != "linux":
+        pytest.skip("only Linux swaps two folders in one step")
+    steps: list[object] = []
+
+    def failing(event: str, _: object) -> None:
+        if event == "os.rename" and monitored:
+            steps.append(event)
+            if len(steps) == step:
+                raise OSError(errno.EIO, "Input/output error")
+
+    monitored = True
+    sys.addaudithook(failing)
+    try:
+        with files.replacing(path) as temporary:
+            temporary.mkdir()
+            (temporary / "new").touch()
+        outcome = "new"
+    except OSError as error:
+        outcome = "old" if error.filename == path.as_posix() else "error without its file"
+    monitored = False
+    assert outcome == ("new" if step > (1 if swaps else 2) else "old")
+    assert names(tmp_path) == ["folder", f"folder/{outcome}"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from stages.lib.core import files
+path, event, step, swaps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
+if not swaps:
+    files._exchange = lambda *_: False
+steps = []
+def killing(name, _):
+    if name == event:
+        steps.append(name)
+        if len(steps) == step:
+            os._exit(9)
+with files.replacing(path) as temporary:
+    temporary.mkdir()
+    (temporary / "new").touch()
+    sys.addaudithook(killing)
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "swaps", "at_once", "at_last"),
+    [
+        ("os.rename", 1, True, ["old"], ["old"]),
+        ("os.remove", 1, True, ["new"], ["new"]),
+        ("os.rmdir", 1, True, ["new"], ["new"]),
+        ("os.rename", 1, False, ["old"], ["old"]),
+        ("os.rename", 2, False, [], ["old"]),  # between its two renames
+        ("os.remove", 1, False, ["new"], ["new"]),
+    ],
+)
+def test_what_a_killed_process_left_is_put_in_order_by_the_next_one(
+    tmp_path: Path, event: str, step: int, swaps: bool, at_once: list[str], at_last: list[str]
+) -> None:
+    if swaps and sys.platform != "linux":
+        pytest.skip("only Linux swaps two folders in one step")
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    done = execute([sys.executable, "-c", KILLED, str(path), event, str(step), str(swaps)], ROOT)
+    assert done.code == 9, done
+    assert names(path) == at_once
+    files.write_text(tmp_path / "another", "")  # the next start of whatever writes there
+    assert names(tmp_path) == ["another", "folder", *(f"folder/{name}" for name in at_last)]
+
+
+def test_a_half_written_file_of_a_killed_process_goes_and_one_of_a_running_process_stays(
+    tmp_path: Path,
+) -> None:
+    script = """
+import os, sys, time
+from pathlib import Path
+from stages.lib.core import files
+with files.replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    temporary.with_suffix(".keras").write_text("half")
+    print("half", flush=True)
+    time.sleep(60)
+"""
+    path = tmp_path / "model.keras"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().strip() == b"half"
+        files.write_text(path, "mine")
+        assert len(names(tmp_path)) == 3
+        running.kill()
+    files.write_text(path, "mine")
+    assert names(tmp_path) == ["model.keras"]
+
+
+def test_where_no_folder_can_be_locked_leftovers_go_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "fcntl", None)  # as on Windows
+    for name, hours in ((".x.0123abcd.tmp", 23), (".y.0123abcd.tmp", 25), ("x.0123abcd.tmp", 25)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, time.time() - 3600 * hours))
+    files.write_text(tmp_path / "x", "")
+    assert names(tmp_path) == [".x.0123abcd.tmp", "x", "x.0123abcd.tmp"]
+
+
+def test_an_old_folder_that_cannot_be_removed_fails_nothing_and_goes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refused)
+        with files.replacing(path) as temporary:
+            temporary.mkdir()
+            (temporary / "new").touch()
+    assert names(path) == ["new"]
+    assert len(list(tmp_path.iterdir())) == 2
+    files.write_text(tmp_path / "x", "")
+    assert names(tmp_path) == ["folder", "folder/new", "x"]
+
+
+def test_a_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text("file")
+    with files.replacing(path) as temporary:
+        temporary.mkdir()
+    assert path.is_dir()
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("write", ["a stream", "a copy", "a file in a folder"])
+def test_a_failing_write_names_what_could_not_be_written(tmp_path: Path, write: str) -> None:
+    source, path = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(b"x" * 100_000)
+
+    def fill() -> None:
+        with files.replacing(path) as temporary:
+            if write == "a file in a folder":
+                temporary.mkdir()
+                (temporary / "none/x").touch()
+            temporary.symlink_to("/dev/full")
+            if write == "a copy":
+                shutil.copyfile(source, temporary)
+            else:
+                temporary.write_bytes(b"x" * 100_000)
+
+    with pytest.raises(OSError, match="No s") as caught:
+        fill()
+    assert (caught.value.filename, caught.value.filename2) == (path.as_posix(), None)
+    assert names(tmp_path) == ["source"]
+
+
+def test_a_source_that_cannot_be_read_is_named_itself(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError) as caught,
+        files.replacing(tmp_path / "out") as temporary,
+    ):
+        shutil.copyfile(tmp_path / "none", temporary)
+    assert caught.value.filename == str(tmp_path / "none")

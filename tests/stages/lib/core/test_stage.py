@@ -90,7 +90,7 @@ with files.replacing(out) as temporary:
     temporary.write_bytes(b"x" * 100_000)
 """,
     )
-    assert done.message.startswith("No space left on device.\nFree some space")
+    assert done.message == "out: No space left on device.\nFree some space and run again."
     assert [path.name for path in tmp_path.iterdir()] == ["made.py"]
 
 

@@ -1,9 +1,13 @@
+import contextlib
+import dataclasses
 import errno
 import gzip
 import hashlib
+import http.server
 import shutil
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 
 from stages.lib.core.errors import UserError
 from stages.lib.data import fetch
-from tests.conftest import Answer, Server
+from tests.conftest import ROOT, Answer, Server, execute
 
 CONTENT = gzip.compress(bytes(range(256)) * 40, mtime=0)
 FLIPPED = bytes([*CONTENT[:20], CONTENT[20] ^ 1, *CONTENT[21:]])
@@ -359,11 +363,16 @@ def test_a_full_disk_is_named_and_leaves_nothing(
 
     server.answers[ASKED] = [Answer(CONTENT)]
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "copyfile" if source == "mirror" else "move", full)
         if source == "server":
+            patched.setattr(fetch._Bounded, "write", full)
             patched.delenv("DATASET_MIRROR")
+        else:
+            patched.setattr(shutil, "copyfile", full)
         message = refusal(remote(f"{server.url}/tiny"))
-    assert message.startswith(f"No space left on device; the cache is {cache.as_posix()}.\n")
+    cached = (cache / "tiny" / NAME).as_posix()
+    assert message.startswith(
+        f"{cached}: No space left on device; the cache is {cache.as_posix()}.\n"
+    )
     assert left(cache) == []
     assert fetch.fetch(remote()).read_bytes() == CONTENT
 
@@ -390,3 +399,52 @@ def test_a_terminal_gets_a_progress_bar(
     server.answers[ASKED] = [Answer(CONTENT)]
     assert fetch.fetch(remote(f"{server.url}/tiny")).read_bytes() == CONTENT
     assert "100%|" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["size stated", "size not stated"])
+def test_an_endless_answer_is_cut_off(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, stated: bool
+) -> None:
+    sent = [0]
+
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the other side hangs up
+                while sent[0] < 200_000_000:
+                    sent[0] += self.wfile.write(b"x" * 100_000)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    bound = len(CONTENT) if stated else 1_000_000
+    monkeypatch.setattr(fetch, "_LARGEST", 1_000_000)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        file = remote(f"http://127.0.0.1:{listening.server_port}")
+        message = refusal(dataclasses.replace(file, size=bound if stated else None))
+        listening.shutdown()
+        thread.join()
+    assert f"(more than the expected {bound:,} bytes)" in message
+    assert sent[0] < 50_000_000  # what the system's buffers take
+    assert left(cache) == []
+
+
+def test_a_transfer_that_was_killed_leaves_nothing_after_the_next_one(
+    server: Server, cache: Path
+) -> None:
+    script = """
+import os, sys
+from stages.lib.data import fetch
+fetch._Bounded.write = lambda self, data: os._exit(9)
+fetch.fetch(fetch.RemoteFile("tiny", sys.argv[1], "0" * 64, [sys.argv[2]]))
+"""
+    server.answers[ASKED] = [Answer(CONTENT)]
+    command = [sys.executable, "-c", script, NAME, f"{server.url}/tiny"]
+    done = execute(command, ROOT, DATASET_CACHE=str(cache))
+    assert done.code == 9, done
+    assert len(left(cache)) == 1
+    fetch.fetch(remote(f"{server.url}/tiny"))
+    assert left(cache) == [NAME]

@@ -1,0 +1,35 @@
+"""Each file that a stage reads, damaged: an error that names it, or the result of the whole one."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, execute
+from tests.faults.damage import READ
+from tests.faults.prepared import ENVIRONMENT
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+def strike(stage: str, folder: Path, flips: int) -> None:
+    command = [sys.executable, "-m", "tests.faults.damage", stage, str(folder), str(flips)]
+    done = execute(command, ROOT, **ENVIRONMENT)
+    assert done.code == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
+    assert result["problems"] == []
+    assert sorted(result["struck"]) == sorted(READ[stage])
+    assert min(result["struck"].values()) > flips
+
+
+@pytest.mark.parametrize("stage", ["download", "normalize"])
+def test_damage_is_named(stage: str, tmp_path: Path) -> None:
+    strike(stage, tmp_path, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["download", "normalize", "train"])
+def test_damage_anywhere_is_named(stage: str, tmp_path: Path) -> None:
+    strike(stage, tmp_path, 50)

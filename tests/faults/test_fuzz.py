@@ -1,0 +1,235 @@
+"""Made-up and mutated files: a stage gives its result or an error of two lines, in bounded memory.
+
+The stages are called as they are, so that what reads a file may move. The slow tests draw other
+examples each time, and many more.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stages import download, normalize
+from stages.lib import split_file
+from stages.lib.core import files
+from stages.lib.core.errors import UserError
+from tests.conftest import ROOT, idx_bytes
+from tests.faults.prepared import prepare
+
+HEADROOM = 3 << 30  # bytes of address space that a test may take beyond what it has
+DEADLINE = 5000  # milliseconds an example, on a machine that is busy with other things
+
+IDX = idx_bytes(np.arange(120).reshape(20, 2, 3))
+ARRAYS: dict[str, Any] = {
+    "x_train": np.arange(120, dtype=np.uint8).reshape(20, 2, 3),
+    "y_train": np.arange(20) % 2,
+    "x_test": np.arange(30, dtype=np.uint8).reshape(5, 2, 3),
+    "y_test": np.array([0, 1, 1, 0, 1]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _bounded_memory() -> Iterator[None]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        yield
+        return
+    status = Path("/proc/self/statm")
+    if not status.exists():  # macOS
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(status.read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + HEADROOM, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def fuzz(strategy: st.SearchStrategy[Any], examples: int) -> Callable[..., Any]:
+    """Runs a test on the same few examples each time, and on many new ones among the slow tests."""
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @pytest.mark.parametrize(
+            "thorough", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["few", "many"]
+        )
+        def fuzzed(thorough: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+            monkeypatch.chdir(tmp_path)
+
+            @settings(
+                max_examples=examples * (50 if thorough else 1),
+                derandomize=not thorough,
+                deadline=DEADLINE,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(strategy)
+            def run(example: Any) -> None:
+                test(tmp_path, example)
+
+            run()
+
+        fuzzed.__name__, fuzzed.__doc__ = test.__name__, test.__doc__
+        return fuzzed
+
+    return decorate
+
+
+def refused_or_read(read: Callable[[], object]) -> None:
+    """Reads what may be broken; an error is one that a user can act on."""
+    message = "none"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            read()
+    except UserError as error:
+        message = str(error)
+    assert 1 <= len(message.splitlines()) <= 2, message
+
+
+@st.composite
+def mutated(draw: st.DrawFn, contents: list[bytes]) -> bytes:
+    """A valid content with a few bytes changed, cut out or doubled, or no such content at all."""
+    content = draw(st.sampled_from([*contents, b""]))
+    if not content:
+        return draw(st.binary(max_size=300))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(content)))
+        size = draw(st.integers(0, 8))
+        piece = draw(st.binary(max_size=8) | st.just(content[at : at + 40]))
+        content = content[:at] + piece + content[at + size :]
+    return content
+
+
+def archive(arrays: dict[str, Any], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An .npz archive of these members: arrays, or bytes that are none."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w", compression) as target:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            if isinstance(array, bytes):
+                content.write(array)
+            else:
+                np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
+            target.writestr(f"{name}.npy", content.getvalue())
+    return result.getvalue()
+
+
+def normalized(folder: Path, content: bytes, role: str) -> None:
+    """Normalizes a data set of which one file has this content, and the SHA-256 of it."""
+    folder = folder / "made"
+    if not folder.exists():
+        prepare("normalize", folder)
+        os.chdir(folder)
+    catalogue = yaml.safe_load((folder / "datasets.yaml").read_text(encoding="utf-8"))
+    entry = catalogue["tiny"]
+    digest = hashlib.sha256(content).hexdigest()
+    if role == "arrays":
+        entry |= {"format": "npz", "files": {"arrays": {"name": "tiny.npz", "sha256": digest}}}
+    else:
+        entry["files"][role]["sha256"] = digest
+    (folder / "data/raw" / entry["files"][role]["name"]).write_bytes(content)
+    (folder / "datasets.yaml").write_text(yaml.safe_dump(catalogue), encoding="utf-8")
+    refused_or_read(lambda: normalize.main(normalize.read_settings()))
+
+
+@fuzz(mutated([IDX, gzip.compress(IDX, mtime=0)]), 60)
+def test_idx_files(folder: Path, content: bytes) -> None:
+    normalized(folder, content, "train_images")
+
+
+@fuzz(mutated([archive(ARRAYS), archive(ARRAYS, zipfile.ZIP_STORED)]), 60)
+def test_npz_archives_of_ones_own(folder: Path, content: bytes) -> None:
+    normalized(folder, content, "arrays")
+
+
+def split_bytes() -> bytes:
+    path = Path("whole.npz")
+    images = np.linspace(0, 1, 48, dtype=np.float32).reshape(3, 4, 4)
+    split_file.write(path, split_file.Split(images, np.arange(3), ["a", "b", "c"], [], 255.0))
+    return path.read_bytes()
+
+
+@fuzz(st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4))), 150)
+def test_normalized_splits(folder: Path, edits: list[tuple[float, bytes]]) -> None:
+    content = split_bytes()
+    for fraction, piece in edits:
+        at = int(fraction * len(content))
+        content = content[:at] + piece + content[at + len(piece) :]
+    path = Path("split.npz")
+    path.write_bytes(content)
+    refused_or_read(lambda: split_file.read(path))
+    refused_or_read(lambda: split_file.read_first(path, 2))
+
+
+PARAMS = (ROOT / "params.yaml").read_bytes()
+DATASETS = (ROOT / "datasets.yaml").read_bytes()
+SCALARS = """\
+010|1:1|yes|1e400|-.inf|.nan|0x1F|1_000|~|''|2001-01-01|1e-3|99999999999999999999|[]|{}|[1, [2]]|*a
+&a 1|!!bool abc|!!timestamp abc|!!int x|!!binary x|'\\u0000'|"\\ud800"|? a|<<: 1|[[[[[[1]]]]]]"""
+
+
+@st.composite
+def yaml_text(draw: st.DrawFn, text: bytes) -> bytes:
+    """A configuration with a value replaced, or with bytes changed."""
+    if draw(st.booleans()):
+        return draw(mutated([text]))
+    lines = text.decode().splitlines()
+    at = draw(st.sampled_from([n for n, line in enumerate(lines) if ": " in line]))
+    scalar = draw(
+        st.sampled_from(SCALARS)
+        | st.text(max_size=10)
+        | st.floats().map(str)
+        | st.integers().map(str)
+    )
+    lines[at] = lines[at].partition(": ")[0] + ": " + scalar
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+def configured(folder: Path, name: str, content: bytes) -> None:
+    for file in ("params.yaml", "datasets.yaml", "environment.yaml"):
+        (folder / file).write_bytes((ROOT / file).read_bytes())
+    (folder / name).write_bytes(content)
+    refused_or_read(download.read_settings)
+    refused_or_read(normalize.read_settings)
+
+
+@fuzz(yaml_text(PARAMS), 40)
+def test_params(folder: Path, content: bytes) -> None:
+    configured(folder, "params.yaml", content)
+
+
+@fuzz(yaml_text(DATASETS), 40)
+def test_catalogues(folder: Path, content: bytes) -> None:
+    configured(folder, "datasets.yaml", content)
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@fuzz(st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=5), 60)
+def test_tables_survive_a_round(folder: Path, rows: list[list[str]]) -> None:
+    path = folder / "table.csv"
+    files.write_csv(path, ["a", "b"], rows)
+    if any("\r" in cell or "\0" in cell for row in rows for cell in row):
+        refused_or_read(lambda: files.read_csv(path))
+    else:
+        assert files.read_csv(path) == [dict(zip("ab", row, strict=True)) for row in rows]
+
+
+@fuzz(mutated([b"epoch,loss\n1,0.5\n2,0.25\n", b'a,"b\nc",d\n1,2,3\n']), 60)
+def test_broken_tables(folder: Path, content: bytes) -> None:
+    path = folder / "table.csv"
+    path.write_bytes(content)
+    refused_or_read(lambda: files.read_csv(path))
