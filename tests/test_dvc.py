@@ -1,7 +1,12 @@
 """How DVC is set up: what it keeps, what an experiment edits, what it shows."""
 
+import csv
 import difflib
+import io
+import json
 import os
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +69,50 @@ def test_a_downloaded_zip_becomes_a_repository_by_the_documented_line(
     listed = repository.run("dvc", "stage", "list", "--name-only")
     assert listed.code == 0, listed.err
     assert "train" in listed.out
+
+
+@pytest.mark.parametrize("validation", [True, False], ids=["validation", "no validation"])
+def test_the_curves_are_shown_with_and_without_validation(
+    repository: Any, validation: bool
+) -> None:
+    history = repository.path / "reports/train/history.csv"
+    rows = list(csv.DictReader(io.StringIO(history.read_text(encoding="utf-8"))))
+    names = [name for name in rows[0] if validation or not name.startswith("val_")]
+    with history.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    done = repository.run("dvc", "plots", "show", "Loss", "Accuracy")
+    assert done.code == 0, done.err
+    assert "could not find" not in done.err
+    page = (repository.path / "dvc_plots/index.html").read_text(encoding="utf-8")
+    charts = {}
+    for text in re.findall(r"var spec = (\{.*?\});\s*vegaEmbed", page, re.DOTALL):
+        chart = json.loads(text)
+        charts[chart["title"]["text"]] = chart
+    assert set(charts) == {"Loss", "Accuracy"}
+    for title, name in (("Loss", "loss"), ("Accuracy", "accuracy")):
+        chart = charts[title]
+        points = chart["data"]["values"]
+        assert [point[name] for point in points] == [row[name] for row in rows]
+        assert [point.get(f"val_{name}") for point in points] == [
+            row[f"val_{name}"] if validation else None for row in rows
+        ]
+        drawn = {step["as"]: step["calculate"] for step in chart["transform"][:2]}
+        assert drawn == {
+            "training": f"toNumber(datum['{name}'])",
+            "validation": f"toNumber(datum['val_{name}'])",
+        }
+
+
+def test_the_documented_table_of_experiments_shows_results_and_no_hashes(repository: Any) -> None:
+    text = (ROOT / "docs/cache.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("dvc exp show ")]
+    command = shlex.split(line)
+    command.remove("--only-changed")  # there is but one state here, of which nothing changed
+    done = repository.run(*command, "--csv")
+    assert done.code == 0, done.err
+    (columns, *_) = csv.reader(io.StringIO(done.out))
+    assert {"dataset", "train.epochs"} <= set(columns)
+    assert [name for name in columns if name.rpartition(":")[2] == "accuracy"] != []
+    assert [name for name in columns if "/" in name and ":" not in name] == []
