@@ -47,7 +47,7 @@ def run(folder: Path, *command: str, check: bool = True) -> str:
 def clone(folder: Path) -> Path:
     """A clone of this repository with a short training, committed."""
     run(ROOT, "git", "clone", "-q", str(ROOT), str(folder))
-    set_param(folder, "epochs", 5)
+    set_param(folder, "epochs", 3)
     run(folder, "git", *IDENTITY, "commit", "-qam", "A short training")
     return folder
 
@@ -93,8 +93,15 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random) 
         attempt += 1
         for seed in missing:
             run(folder, "dvc", "exp", "run", "-q", "--queue", "-n", f"seed-{seed}-{attempt}",
-                "-S", f"train.seed={seed}")  # fmt: skip
-        run(folder, "dvc", "queue", "start", "-j", "2")
+                "-S", f"train.seed={seed}", "evaluate")  # fmt: skip
+        # The workers go on in the background, and would hold the pipes of a command that is read
+        subprocess.run(
+            ["dvc", "queue", "start", "-j", "2"],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
         checked = time.monotonic()
         while True:
             time.sleep(chance.uniform(*PAUSES))
@@ -142,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         wanted = {}
         for seed in seeds:
             set_param(clean, "seed", seed)
-            run(clean, "dvc", "repro")
+            run(clean, "dvc", "repro", "evaluate")
             run(
                 clean, "git", "-c", "user.name=S", "-c", "user.email=s@x.org", "commit", "-qam", "x"
             )
