@@ -32,14 +32,13 @@ RECORDED = (
     "reports/train/history.csv",
     "reports/train/metrics.json",
 )
+IDENTITY = ("-c", "user.name=Soak", "-c", "user.email=soak@example.org")
 PAUSES = (1.0, 8.0)  # seconds between two kills, drawn evenly
 
 
 def run(folder: Path, *command: str, check: bool = True) -> str:
     """What a command in a folder prints."""
-    done = subprocess.run(  # noqa: S603 this project's own commands
-        command, cwd=folder, capture_output=True, encoding="utf-8", check=False
-    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     if check and done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
     return done.stdout
@@ -48,9 +47,8 @@ def run(folder: Path, *command: str, check: bool = True) -> str:
 def clone(folder: Path) -> Path:
     """A clone of this repository with a short training, committed."""
     run(ROOT, "git", "clone", "-q", str(ROOT), str(folder))
-    set_param(folder, "epochs", 5)
-    identity = ("-c", "user.name=Soak", "-c", "user.email=soak@example.org")
-    run(folder, "git", *identity, "commit", "-qam", "A short training")
+    set_param(folder, "epochs", 3)
+    run(folder, "git", *IDENTITY, "commit", "-qam", "A short training")
     return folder
 
 
@@ -63,7 +61,7 @@ def set_param(folder: Path, name: str, value: int) -> None:
 
 
 def recorded(folder: Path, revision: str) -> dict[str, str]:
-    """The content of each file that Git keeps of an experiment, the parameters as they are meant."""
+    """The content of each file that Git keeps of an experiment, its parameters as values."""
     texts = {name: run(folder, "git", "show", f"{revision}:{name}") for name in RECORDED}
     texts["params.yaml"] = json.dumps(yaml.safe_load(texts["params.yaml"]), sort_keys=True)
     return texts
@@ -95,8 +93,15 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random) 
         attempt += 1
         for seed in missing:
             run(folder, "dvc", "exp", "run", "-q", "--queue", "-n", f"seed-{seed}-{attempt}",
-                "-S", f"train.seed={seed}")  # fmt: skip
-        run(folder, "dvc", "queue", "start", "-j", "2")
+                "-S", f"train.seed={seed}", "evaluate")  # fmt: skip
+        # The workers go on in the background, and would hold the pipes of a command that is read
+        subprocess.run(
+            ["dvc", "queue", "start", "-j", "2"],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
         checked = time.monotonic()
         while True:
             time.sleep(chance.uniform(*PAUSES))
@@ -144,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         wanted = {}
         for seed in seeds:
             set_param(clean, "seed", seed)
-            run(clean, "dvc", "repro")
+            run(clean, "dvc", "repro", "evaluate")
             run(
                 clean, "git", "-c", "user.name=S", "-c", "user.email=s@x.org", "commit", "-qam", "x"
             )
@@ -158,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         print(
             f"{len(found)} recorded results of {len(seeds)} experiments in {minutes:.1f} minutes, "
-            f"{made} kills; {len(wrong)} differ from a clean run's, {len(left)} temporary files left"
+            f"{made} kills; {len(wrong)} differ from clean runs'; {len(left)} temporary files left"
         )
         for line in [*wrong, *map(str, left)]:
             print(f"  {line}")

@@ -1,4 +1,775 @@
+"""Every error of docs/errors.md happens, in the words that it states."""
+
+import errno
+import hashlib
+import importlib
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from stages.lib.core import stage as stages
 from stages.lib.core.errors import UserError
+from stages.lib.data import fetch
+from tests.conftest import ROOT, Answer, Finished, Repository, Server
+from tests.faults.prepared import ENVIRONMENT, prepare
+
+PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+DELETED = object()
+
+# By the words of the page: the stage, and what is changed where it would run well. A change is of
+# a key (params:KEY, datasets:KEY, environment:KEY), of a file (file:PATH), of a published file and
+# its SHA-256 (publish:ROLE), or of an archive's arrays (npz:).
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    # params.yaml
+    "params.yaml: not found in …": ("normalize", {"file:params.yaml": DELETED}),
+    "params.yaml: expected keys and values, found an empty file.": (
+        "normalize",
+        {"file:params.yaml": b""},
+    ),
+    "params.yaml: expected keys and values, found …": (
+        "normalize",
+        {"file:params.yaml": b"- a\n- b\n"},
+    ),
+    "params.yaml: not UTF-8 …": ("normalize", {"file:params.yaml": b"dataset: \xff\xfe"}),
+    "params.yaml: line … col…": (
+        "normalize",
+        {"file:params.yaml": b"dataset: tiny\nnormalize: [\n"},
+    ),
+    "params.yaml: …the key 'dataset' occurs twice…": (
+        "normalize",
+        {"file:params.yaml": b"dataset: tiny\ndataset: tiny\n"},
+    ),
+    "params.yaml: dataset: expected one of …; found …": ("normalize", {"params:dataset": "tinny"}),
+    "params.yaml: dataset: expected a text, found …": ("normalize", {"params:dataset": 7}),
+    "params.yaml: normalize: expected a section …": ("normalize", {"params:normalize": "x"}),
+    "params.yaml: normalize.sead: unknown key; …": ("normalize", {"params:normalize.sead": 1}),
+    "params.yaml: normalize.validation_fraction: expected …, found …": (
+        "normalize",
+        {"params:normalize.validation_fraction": 1},
+    ),
+    "params.yaml: normalize.seed: expected …, found …": (
+        "normalize",
+        {"params:normalize.seed": -1},
+    ),
+    "params.yaml: train.learning_rate: expected …, found …": (
+        "train",
+        {"params:train.learning_rate": 0},
+    ),
+    "params.yaml: train.schedule: expected one of …; found …": (
+        "train",
+        {"params:train.schedule": "cosin"},
+    ),
+    "params.yaml: train.optimizer: expected one of …; found …": (
+        "train",
+        {"params:train.optimizer": "adma"},
+    ),
+    "params.yaml: train.warmup: expected …, found …": ("train", {"params:train.warmup": 1}),
+    "params.yaml: train.weight_decay: expected …, found …": (
+        "train",
+        {"params:train.weight_decay": -0.1},
+    ),
+    "params.yaml: train.label_smoothing: expected …, found …": (
+        "train",
+        {"params:train.label_smoothing": 1.5},
+    ),
+    "params.yaml: train.batch_size: expected …, found …": ("train", {"params:train.batch_size": 0}),
+    "params.yaml: train.epochs: expected …, found …": ("train", {"params:train.epochs": "5"}),
+    "params.yaml: train.seed: expected …, found …": ("train", {"params:train.seed": 1.5}),
+    "params.yaml: train.threads: expected …, found …": ("train", {"params:train.threads": 0}),
+    "params.yaml: train.augmentation.flip: expected …, found …": (
+        "train",
+        {"params:train.augmentation.flip": 2},
+    ),
+    "params.yaml: train.augmentation.shift: expected …, found …": (
+        "train",
+        {"params:train.augmentation.shift": -1},
+    ),
+    "params.yaml: train.batch_sise: unknown key; …": ("train", {"params:train.batch_sise": 1}),
+    "params.yaml: model.output: expected one of …; found …": (
+        "train",
+        {"params:model.output": "logit"},
+    ),
+    "params.yaml: model.architecture: expected one of …; found …": (
+        "train",
+        {"params:model.architecture": "mpl"},
+    ),
+    "params.yaml: model.mlp.dropout: expected …, found …": (
+        "train",
+        {"params:model.mlp.dropout": 1.0},
+    ),
+    "params.yaml: model.mlp.hidden_units: expected …, found …": (
+        "train",
+        {"params:model.mlp.hidden_units": 512},
+    ),
+    "params.yaml: evaluate.batch_size: expected …, found …": (
+        "evaluate",
+        {"params:evaluate.batch_size": 0},
+    ),
+    "params.yaml: evaluate.threads: expected …, found …": (
+        "evaluate",
+        {"params:evaluate.threads": "two"},
+    ),
+    "params.yaml: plot.samples: expected …, found …": ("plot", {"params:plot.samples": 0}),
+    "params.yaml: plot.predictions: expected …, found …": (
+        "plot",
+        {"params:plot.predictions": 101},
+    ),
+    "params.yaml: plot.class_names: expected one of …; found …": (
+        "plot",
+        {"params:plot.class_names": "fr"},
+    ),
+    # datasets.yaml
+    "datasets.yaml: not found in …": ("normalize", {"file:datasets.yaml": DELETED}),
+    "datasets.yaml: tiny.title: expected …, found …": ("normalize", {"datasets:tiny.title": 5}),
+    "datasets.yaml: tiny.format: expected one of …; found …": (
+        "normalize",
+        {"datasets:tiny.format": "png"},
+    ),
+    "datasets.yaml: tiny.pixel_max: expected …, found …": (
+        "normalize",
+        {"datasets:tiny.pixel_max": 0},
+    ),
+    "datasets.yaml: tiny.urls…: expected …, found …": (
+        "normalize",
+        {"datasets:tiny.urls": ["ftp://example.org/x"]},
+    ),
+    "datasets.yaml: tiny.files.train_images.name: expected …, found …": (
+        "normalize",
+        {"datasets:tiny.files.train_images.name": "../x.gz"},
+    ),
+    "datasets.yaml: tiny.files.train_images.sha256: expected …, found …": (
+        "normalize",
+        {"datasets:tiny.files.train_images.sha256": "abc"},
+    ),
+    "datasets.yaml: tiny.files.train_images.size: expected …, found …": (
+        "normalize",
+        {"datasets:tiny.files.train_images.size": 0},
+    ),
+    "datasets.yaml: tiny.files: … expected one of …; found …": (
+        "normalize",
+        {
+            "datasets:tiny.files.training": {
+                "name": "a",
+                "sha256": "0000000000000000000000000000000000000000000000000000000000000000",
+            }
+        },
+    ),
+    "datasets.yaml: tiny.files: expected …, found no …": (
+        "normalize",
+        {"datasets:tiny.files.test_labels": DELETED},
+    ),
+    "datasets.yaml: tiny.class_names: expected two or more …, found …": (
+        "normalize",
+        {"datasets:tiny.class_names": ["a"]},
+    ),
+    "datasets.yaml: tiny.class_names: expected names that differ, found …": (
+        "normalize",
+        {"datasets:tiny.class_names": ["a", "a"]},
+    ),
+    "datasets.yaml: tiny.class_names: expected as many names …, found …": (
+        "normalize",
+        {"datasets:tiny.class_names": {"en": ["a", "b"], "zh": ["c"]}},
+    ),
+    "datasets.yaml: tiny.class_names: expected one of …; found …": (
+        "normalize",
+        {"datasets:tiny.class_names": {"en": ["a", "b"], "fr": ["c", "d"]}},
+    ),
+    "datasets.yaml: tiny.colour: unknown key; …": ("normalize", {"datasets:tiny.colour": 1}),
+    "datasets.yaml: tiny.licence: this key is missing; …": (
+        "normalize",
+        {"datasets:tiny.licence": DELETED},
+    ),
+    # environment.yaml and libraries
+    "environment.yaml: numpy: expected version …, installed is …": (
+        "normalize",
+        {"environment:numpy": "1.0.0"},
+    ),
+    "environment.yaml: numpy: this key is missing; …": (
+        "normalize",
+        {"environment:numpy": DELETED},
+    ),
+    "environment.yaml: not found in …": ("normalize", {"file:environment.yaml": DELETED}),
+    # Raw data
+    "data/raw/train_images.gz: not found; …": (
+        "normalize",
+        {"file:data/raw/train_images.gz": DELETED},
+    ),
+    "data/raw/train_images.gz: expected … SHA-256 …, found …": (
+        "normalize",
+        {"file:data/raw/train_images.gz": b"x"},
+    ),
+    "data/raw/train_images.gz: not an IDX file …: expected a header …, found …": (
+        "normalize",
+        {"publish:train_images": b"\x00\x00"},
+    ),
+    "data/raw/train_images.gz: not an IDX file …: expected the magic number …, found …": (
+        "normalize",
+        {"publish:train_images": b"text and nothing else"},
+    ),
+    "data/raw/train_images.gz: not an IDX file …: expected values of type 0x08 …, found …": (
+        "normalize",
+        {"publish:train_images": b"\x00\x00\r\x03" + bytes(40)},
+    ),
+    "data/raw/train_images.gz: not an IDX file …: expected 3 or 4 as number of dimensions, found …": (
+        "normalize",
+        {"publish:train_images": b"\x00\x00\x08\x02" + bytes(40)},
+    ),
+    "data/raw/train_images.gz: not an IDX file …: expected sizes of 1 or more, found …": (
+        "normalize",
+        {
+            "publish:train_images": b"\x00\x00\x08\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+        },
+    ),
+    "data/raw/train_images.gz: not an IDX file …: expected … bytes for shape …, found …": (
+        "normalize",
+        {
+            "publish:train_images": b"\x00\x00\x08\x03\x00\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00\x02123"
+        },
+    ),
+    "data/raw/train_images.gz: not an IDX file …: expected a whole gzip file, found …": (
+        "normalize",
+        {"publish:train_images": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00half"},
+    ),
+    "data/raw/tiny.npz: expected an .npz archive of x_train, …, found: …": (
+        "normalize",
+        {"publish:arrays": b"PK no archive"},
+    ),
+    "data/raw: … set: expected images of N x H x W …, found …": (
+        "normalize",
+        {
+            "npz:": {
+                "x_train": [
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                    [1, 2],
+                ]
+            }
+        },
+    ),
+    "data/raw: … set: expected labels of shape …, found …": (
+        "normalize",
+        {"npz:": {"y_train": [0, 1]}},
+    ),
+    "data/raw: … set: expected labels that are integers, found …": (
+        "normalize",
+        {
+            "npz:": {
+                "y_train": [
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                    0.5,
+                ]
+            }
+        },
+    ),
+    "data/raw: … set: expected labels from 0 to …, found …": (
+        "normalize",
+        {"npz:": {"y_train": [7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]}},
+    ),
+    "data/raw: … set: expected pixels from 0 to pixel_max …, found …": (
+        "normalize",
+        {
+            "npz:": {
+                "x_train": [
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                    [[300, 300, 300], [300, 300, 300]],
+                ]
+            }
+        },
+    ),
+    "data/raw: … set: expected pixels that are numbers, found …": (
+        "normalize",
+        {
+            "npz:": {
+                "x_train": [
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                    [["a", "a", "a"], ["a", "a", "a"]],
+                ]
+            }
+        },
+    ),
+    "data/raw: … set: expected images of shape … as for training, found …": (
+        "normalize",
+        {
+            "npz:": {
+                "x_test": [
+                    [[3, 3, 3, 3], [3, 3, 3, 3]],
+                    [[3, 3, 3, 3], [3, 3, 3, 3]],
+                    [[3, 3, 3, 3], [3, 3, 3, 3]],
+                    [[3, 3, 3, 3], [3, 3, 3, 3]],
+                    [[3, 3, 3, 3], [3, 3, 3, 3]],
+                ]
+            }
+        },
+    ),
+    "data/embedded/train_images.gz: expected SHA-256 …, found …": (
+        "download",
+        {"file:data/embedded/train_images.gz": b"edited"},
+    ),
+    # Results of earlier stages
+    "data/normalized/train.npz: not found; …": (
+        "train",
+        {"file:data/normalized/train.npz": DELETED},
+    ),
+    "data/normalized/train.npz: expected an .npz archive …, found: …": (
+        "train",
+        {"file:data/normalized/train.npz": b"PK"},
+    ),
+    "data/normalized/test.npz: expected an .npz archive …, found: …": (
+        "evaluate",
+        {"file:data/normalized/test.npz": b""},
+    ),
+    "models/model.keras: not found; …": ("evaluate", {"file:models/model.keras": DELETED}),
+    "models/model.keras: expected …, found…": (
+        "evaluate",
+        {"file:models/model.keras": b"no model"},
+    ),
+    "reports/train/history.csv: not found; …": (
+        "plot",
+        {"file:reports/train/history.csv": DELETED},
+    ),
+    "reports/train/history.csv: expected …found …": (
+        "plot",
+        {"file:reports/train/history.csv": b"epoch\n1\n"},
+    ),
+    "reports/train/metrics.json: expected …found …": (
+        "plot",
+        {"file:reports/train/metrics.json": b"{}"},
+    ),
+    "reports/train/run.json: expected …found …": ("plot", {"file:reports/train/run.json": b"[1]"}),
+    "reports/evaluate/predictions.csv: expected …found …": (
+        "plot",
+        {"file:reports/evaluate/predictions.csv": b"index,actual\n"},
+    ),
+    "reports/evaluate/per_class.csv: expected …found …": (
+        "plot",
+        {"file:reports/evaluate/per_class.csv": b"label\n0\n"},
+    ),
+    "reports/evaluate/metrics.json: expected …found …": (
+        "plot",
+        {"file:reports/evaluate/metrics.json": b"not JSON"},
+    ),
+    "reports/evaluate/calibration.csv: expected …found …": (
+        "plot",
+        {"file:reports/evaluate/calibration.csv": b"lower\nx\n"},
+    ),
+    # Files and processes
+    # Network, mirror and cache
+    # Git and DVC
+}
+
+
+def listed() -> list[str]:
+    """The errors that the page lists, in its words."""
+    return re.findall(r"^\| `(.+?)` \| .+ \| .+ \|$", PAGE, re.MULTILINE)
+
+
+def says(message: str, words: str) -> bool:
+    """Whether a message is the one that the page means; … stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in words.split("…"))
+    return bool(re.match(pattern, " ".join(message.split())))
+
+
+@dataclass
+class World:
+    """A stage where it would run well, and what a test may do to it."""
+
+    folder: Path
+    patch: pytest.MonkeyPatch
+    server: Server
+    capture: pytest.CaptureFixture[str]
+
+    def prepare(self, stage: str) -> None:
+        """Goes into a folder in which the stage would run well."""
+        prepare(stage, self.folder)
+        self.patch.chdir(self.folder)
+        for name, text in ENVIRONMENT.items():
+            self.patch.setenv(name, text)
+
+    def run(self, stage: str, code: int = 1) -> str:
+        """The error with which the stage ends."""
+        module: Any = importlib.import_module(f"stages.{stage}")
+        self.capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            stages.run(module.read_settings, module.main, getattr(module, "INPUTS", ()))
+        out, err = self.capture.readouterr()
+        assert Finished(int(ended.value.code or 0), out, err).code == code
+        return Finished(1, out, err).message
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    capfd: pytest.CaptureFixture[str],
+) -> World:
+    monkeypatch.setattr(fetch, "_PAUSES", ())
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return World(tmp_path / "made", monkeypatch, server, capfd)
+
+
+def change(target: str, value: Any) -> None:
+    """Makes one of the changes that CHANGES lists, in the working folder."""
+    kind, _, key = target.partition(":")
+    if kind == "file":
+        path = Path(key)
+        if value is DELETED:
+            path.unlink()
+        else:
+            path.write_bytes(value)
+    elif kind in ("publish", "npz"):
+        publish(key, value)
+    else:
+        path = Path(f"{kind}.yaml")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        *parents, name = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        if value is DELETED:
+            del section[name]
+        else:
+            section[name] = value
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def publish(role: str, content: Any) -> None:
+    """Makes a content, or an archive of changed arrays, the data set's, with its SHA-256."""
+    if not role:
+        usual: dict[str, Any] = {
+            "x_train": np.zeros((20, 2, 3), np.uint8),
+            "y_train": np.arange(20) % 2,
+            "x_test": np.zeros((5, 2, 3), np.uint8),
+            "y_test": np.arange(5) % 2,
+        }
+        stream = io.BytesIO()
+        np.savez(stream, **usual | {name: np.array(value) for name, value in content.items()})
+        role, content = "arrays", stream.getvalue()
+    name = "tiny.npz" if role == "arrays" else f"{role}.gz"
+    file = {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+    if role == "arrays":
+        change("datasets:tiny.format", "npz")
+        change("datasets:tiny.files", {})
+    change(f"datasets:tiny.files.{role}", file)
+    Path("data/raw", name).write_bytes(content)
+
+
+@pytest.mark.parametrize("words", CHANGES)
+@pytest.mark.usefixtures("tensorflow")
+def test_a_mistake_is_named_in_the_words_of_the_page(world: World, words: str) -> None:
+    stage, changes = CHANGES[words]
+    world.prepare(stage)
+    if stage == "evaluate":
+        Path("models").mkdir(exist_ok=True)
+        Path("models/model.keras").write_bytes(b"no model")
+    for target, value in changes.items():
+        change(target, value)
+    message = world.run(stage)
+    assert says(message, words), message
+
+
+def answers(status: int, body: bytes = b"", size: int | None = None) -> Callable[[World], str]:
+    """The error of a server's answer."""
+
+    def act(world: World) -> str:
+        world.prepare("download")
+        world.patch.setenv("DATASET_MIRROR", world.server.url)
+        if size:
+            change("datasets:tiny.files.train_images.size", size)
+        world.server.answers["/tiny/train_images.gz"] = [Answer(body, status)]
+        return world.run("download")
+
+    return act
+
+
+def mirror(address: str) -> Callable[[World], str]:
+    """The error of a mirror."""
+
+    def act(world: World) -> str:
+        world.prepare("download")
+        world.patch.setenv("DATASET_MIRROR", address)
+        return world.run("download")
+
+    return act
+
+
+def no_name(world: World) -> str:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    world.patch.setattr(socket, "getaddrinfo", unknown)
+    return mirror("http://nowhere.example.org")(world)
+
+
+def other_mirror(world: World) -> str:
+    world.prepare("download")
+    Path("mirror/tiny/train_images.gz").write_bytes(b"other")
+    return world.run("download")
+
+
+def no_cache(world: World) -> str:
+    world.prepare("download")
+    Path("cache").write_text("a file where the folder should be")
+    return world.run("download")
+
+
+def refusing(code: int) -> Callable[[World], str]:
+    """The error when the system refuses to open what is written."""
+
+    def act(world: World) -> str:
+        from stages.lib import split_file
+
+        def refused(*_: object, **__: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        world.prepare("normalize")
+        world.patch.setattr(split_file, "_write_chunks", refused)
+        return world.run("normalize")
+
+    return act
+
+
+def out_of_memory(world: World) -> str:
+    from stages import normalize
+
+    def too_much(*_: object) -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    world.prepare("normalize")
+    world.patch.setattr(normalize, "scale", too_much)
+    return world.run("normalize")
+
+
+def edited_configuration(world: World) -> str:
+    return edited(world, lambda: change("params:plot.samples", 23))
+
+
+def edited_input(world: World) -> str:
+    def edit() -> None:
+        path = Path("reports/train/history.csv")
+        path.write_bytes(path.read_bytes() + b"\n")
+
+    return edited(world, edit)
+
+
+def edited(world: World, edit: Callable[[], None]) -> str:
+    """The error when something is edited after the stage has read it."""
+    from stages import plot
+
+    def draw(*_: object) -> dict[str, bytes]:
+        edit()
+        return {}
+
+    world.prepare("plot")
+    world.patch.setattr(plot, "draw", draw)
+    world.patch.setattr("stages.lib.reporting.report.render", lambda *_: "")
+    return world.run("plot")
+
+
+def interrupted(world: World) -> str:
+    script = (
+        "from stages.lib.core import stage\n"
+        "def main(_): raise KeyboardInterrupt\n"
+        "stage.run(lambda: 1, main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    return done.stderr
+
+
+ACTS: dict[str, Callable[[World], str]] = {
+    "…: No space left on device. …": refusing(errno.ENOSPC),
+    "…: Permission denied. …": refusing(errno.EACCES),
+    "…: Read-only file system. …": refusing(errno.EROFS),
+    "out of memory: …": out_of_memory,
+    "The configuration of this stage was changed while it ran; …": edited_configuration,
+    "An input file of this stage was changed while it ran; …": edited_input,
+    "Interrupted; …": interrupted,
+    "tiny/train_images.gz: could not be fetched; tried … (HTTP status 404)…": answers(404),
+    "tiny/train_images.gz: could not be fetched; tried … (HTTP status 503)…": answers(503),
+    "tiny/train_images.gz: could not be fetched; tried … (a web page instead of data)…": answers(
+        200, b"<html>"
+    ),
+    "tiny/train_images.gz: could not be fetched; tried … (expected SHA-256 …, found …)…": answers(
+        200, b"other"
+    ),
+    "tiny/train_images.gz: could not be fetched; tried … (more than the expected … bytes)…": answers(
+        200, b"x" * 100, size=99
+    ),
+    "tiny/train_images.gz: could not be fetched; tried … (refused or unreachable)…": mirror(
+        "http://127.0.0.1:9"
+    ),
+    "tiny/train_images.gz: could not be fetched; tried … (no such host, or no network)…": no_name,
+    "tiny/train_images.gz: could not be fetched; tried … (no usable address…)…": mirror(
+        "ftp://example.org"
+    ),
+    "tiny/train_images.gz: could not be fetched; tried nothing, …": mirror("none"),
+    "mirror/tiny/train_images.gz: expected SHA-256 …, found … bytes. …": other_mirror,
+    "…; the cache is … set DATASET_CACHE to another folder.": no_cache,
+}
+
+
+@pytest.mark.parametrize("words", ACTS)
+def test_what_goes_wrong_is_named_in_the_words_of_the_page(world: World, words: str) -> None:
+    message = ACTS[words](world)
+    assert says(message, words), message
+
+
+def without_git(repository: Repository) -> Finished:
+    shutil.rmtree(repository.path / ".git")
+    return repository.run("dvc", "repro")
+
+
+def locked(repository: Repository) -> Finished:
+    script = (
+        "import sys\nfrom dvc.repo import Repo\n"
+        "with Repo().lock:\n    print(1, flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=repository.path,
+        env={**os.environ, **repository.environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holding:
+        assert holding.stdout is not None
+        assert holding.stdout.readline().strip() == b"1"
+        return repository.run("dvc", "repro")
+
+
+def dvc_dataset(repository: Repository) -> Finished:
+    repository.edit("params.yaml", "dataset: digits", "dataset: digit")
+    return repository.run("dvc", "repro")
+
+
+def conflict(repository: Repository) -> Finished:
+    path = repository.path / "dvc.lock"
+    path.write_text("<<<<<<< HEAD\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    return repository.run("dvc", "repro")
+
+
+def no_remote(repository: Repository) -> Finished:
+    return repository.run("dvc", "pull")
+
+
+def compare_without_git(repository: Repository) -> Finished:
+    shutil.rmtree(repository.path / ".git")
+    return repository.run("python", "-m", "tools.compare")
+
+
+def compare_nowhere(repository: Repository) -> Finished:
+    return repository.run("python", "-m", "tools.compare", "nowhere")
+
+
+COMMANDS: dict[str, Callable[[Repository], Finished]] = {
+    "…is not a git repository…": without_git,
+    "…Unable to acquire lock…": locked,
+    "…Parameters … are missing from 'datasets.yaml'…": dvc_dataset,
+    "…dvc.lock… is invalid…": conflict,
+    "No remote provided and no default remote set…": no_remote,
+    "…expected a Git repository, found none …": compare_without_git,
+    "…nowhere…": compare_nowhere,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", COMMANDS)
+def test_git_and_dvc_say_the_words_of_the_page(repository: Repository, words: str) -> None:
+    done = COMMANDS[words](repository)
+    assert done.code != 0
+    assert "Traceback" not in done.err
+    assert says(done.err, words), done.err
+
+
+def test_the_page_lists_each_error_once_and_none_that_does_not_happen() -> None:
+    assert sorted(listed()) == sorted([*CHANGES, *ACTS, *COMMANDS])
+    assert len(listed()) >= 80
 
 
 def test_a_users_error_is_its_message() -> None:

@@ -188,7 +188,7 @@ def yaml_text(draw: st.DrawFn, text: bytes) -> bytes:
     lines = text.decode().splitlines()
     at = draw(st.sampled_from([n for n, line in enumerate(lines) if ": " in line]))
     scalar = draw(
-        st.sampled_from(SCALARS)
+        st.sampled_from(re.split(r"[|\n]", SCALARS))
         | st.text(max_size=10)
         | st.floats().map(str)
         | st.integers().map(str)
