@@ -335,3 +335,94 @@ def test_too_large_a_batch_for_the_memory_names_its_key(
         "params.yaml: train.batch_size: expected batches that fit into memory"
     )
     assert "OOM when allocating tensor.\nLower it" in message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_progress_on_a_terminal_shows_epoch_training_and_the_time_left(ready: Any) -> None:
+    import pty
+    import termios
+
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.train"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TQDM_MININTERVAL": "0"},
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 65536):
+            shown += part
+    except OSError:  # what Linux says when the other end is closed
+        pass
+    os.close(leader)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    bars = [bar for bar in shown.decode().replace("\n", "\r").split("\r") if " left" in bar]
+    for epoch in (1, 2, 3, 4):
+        assert any(f"Epoch {epoch}/4" in bar and "100 %" in bar for bar in bars)
+        assert f"Epoch {epoch}/4: loss " in out
+    percents = [
+        bar.partition(" %")[0].split()[-1] for bar in bars if bar.lstrip().startswith("Training")
+    ]
+    assert {"0", "25", "50", "75", "100"} <= set(percents)
+    assert "loss 0." in bars[-2] + bars[-1]
+
+
+def test_tqdm_is_imported_on_a_terminal_alone(ready: Any) -> None:
+    code = (
+        "import runpy, sys\n"
+        "runpy.run_module('stages.train', run_name='__main__', alter_sys=True)\n"
+        "print('tqdm' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("False\n"), done.stderr
+
+
+OWN = """
+import keras
+
+
+@keras.saving.register_keras_serializable()
+class Scale(keras.layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+def build(input_shape, num_classes):
+    BODY
+    inputs = keras.Input(input_shape)
+    x = Scale()(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+"""
+
+
+@pytest.mark.parametrize("body", ["pass", "raise ValueError"])
+def test_a_network_of_ones_own_is_trained_and_evaluated_or_keeps_its_traceback(
+    body: str, ready: Any, repository: Any
+) -> None:
+    (repository.path / "stages/models/own.py").write_text(OWN.replace("BODY", body))
+    shutil.copytree(ready.path / "data/normalized", repository.path / "data/normalized")
+    ready.params["model"] |= {"architecture": "own", "own": {}}
+    (repository.path / "params.yaml").write_text(json.dumps(ready.params))
+    trained = repository.run("python", "-m", "stages.train")
+    if body == "pass":
+        assert trained.code == 0, trained.err
+        evaluated = repository.run("python", "-m", "stages.evaluate")
+        assert evaluated.code == 0, evaluated.err
+        assert "Test accuracy" in evaluated.out
+    else:
+        assert "Traceback" in trained.err
+        assert "own.py" in trained.err
+        assert trained.err.endswith("ValueError\n")

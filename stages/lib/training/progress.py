@@ -23,8 +23,10 @@ class Progress:
         self._epochs, self._steps = epochs, steps
         self._bars: list[Any] = []
         if sys.stderr.isatty():
-            self._bars = [_bar("Epoch", 0, steps), _bar("Training", 1, epochs * steps)]
-            self._bars[1].update(done * steps)
+            self._bars = [
+                _bar("Epoch", 0, steps, 0),
+                _bar("Training", 1, epochs * steps, done * steps),
+            ]
 
     def __enter__(self) -> Self:
         """The progress itself; its bars are gone when the block ends."""
@@ -48,14 +50,15 @@ class Progress:
         """The report of an epoch's steps that moves both bars, or None where there are none."""
         if not self._bars:
             return None
-        of_epoch, of_training = self._bars
-        of_epoch.reset()
-        of_epoch.set_description_str(f"Epoch {number}/{self._epochs}", refresh=False)
+        epoch_bar, training_bar = self._bars
+        epoch_bar.set_description_str(f"Epoch {number}/{self._epochs}", refresh=False)
+        epoch_bar.set_postfix_str("", refresh=False)
+        epoch_bar.reset()
 
         def report(done: int, total: int, scores: loop.Scores) -> None:
-            of_epoch.set_postfix_str(f"loss {scores.loss:.4f}", refresh=False)
-            of_epoch.update(done - of_epoch.n)
-            of_training.update((number - 1) * total + done - of_training.n)
+            epoch_bar.set_postfix_str(f"loss {scores.loss:.4f}", refresh=False)
+            epoch_bar.update(done - epoch_bar.n)
+            training_bar.update((number - 1) * total + done - training_bar.n)
 
         return report
 
@@ -68,12 +71,14 @@ class Progress:
         sys.stdout.flush()
 
 
-def _bar(title: str, position: int, total: int) -> Any:
+def _bar(title: str, position: int, total: int, done: int) -> Any:
     from tqdm import tqdm  # type: ignore[import-untyped] # it has no types
 
     return tqdm(
         desc=title,
         total=total,
+        initial=done,
+        miniters=1,  # time alone decides when a bar is drawn again
         position=position,
         leave=False,
         bar_format=_FORMAT,
