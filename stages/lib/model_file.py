@@ -110,16 +110,16 @@ def _first_words(error: Exception) -> str:
 
 def _is_of_keras(config: str) -> bool:
     """Whether a model's configuration names no class and no function but Keras's own."""
-    names: set[object] = set()
+    others: list[object] = []
 
     def collect(node: dict[str, Any]) -> dict[str, Any]:
-        names.add(node.get("registered_name"))  # Keras gives its own objects none
-        if node.get("class_name") == "Lambda":
-            names.add("Lambda")
+        name, module = node.get("registered_name"), node.get("module") or ""
+        if node.get("class_name") == "Lambda" or (name and not module.startswith("keras.")):
+            others.append(name)
         return node
 
     json.loads(config, object_hook=collect)
-    return names <= {None, "Functional"}
+    return not others
 
 
 def _reproducible(saved: bytes) -> bytes:

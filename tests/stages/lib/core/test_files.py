@@ -150,3 +150,10 @@ def test_every_writer_replaces_a_link_into_the_cache(
     write(path)
     assert cached.read_text() == "cached"
     assert path.read_text() != "cached"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_is_never_written_with_what_is_no_json(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "metrics.json", {"loss": value})
+    assert names(tmp_path) == []
