@@ -1,14 +1,14 @@
 """Evaluate: the trained model on the test split, as metrics, predictions and tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib import metrics, runtime, split_file
+from stages.lib import architectures, metrics, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
 
@@ -29,28 +29,42 @@ class Params:
     threads: Annotated[int, "[1, 1024]"]
 
 
-def read_settings() -> Params:
+@dataclass(frozen=True)
+class Settings:
+    """What the result depends on, beside the code and the data."""
+
+    architecture: str
+    params: Params
+
+
+def read_settings() -> Settings:
     """Reads and checks the configuration."""
     versions.require("keras", "numpy", "pyyaml", "tensorflow", "zlib-ng")
-    return config.section(config.PARAMS, "evaluate", Params)
+    params = config.section(config.PARAMS, "evaluate", Params)
+    architecture = config.value(config.PARAMS, "model.architecture", str)
+    architectures.builder(architecture)  # its import registers layers of its own
+    return Settings(architecture, params)
 
 
-def load_model(path: Path) -> keras.Model:
+def load_model(path: Path, test: split_file.Split) -> keras.Model:
     """The trained model.
 
     Raises:
-        UserError: The file is missing or no Keras model.
+        UserError: The file is missing or damaged, or its model is of another data set or diverged.
     """
-    if not path.exists():
-        raise files.missing(path)
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
+    model = model_file.load(path)
+    shape, num_classes = test.images.shape[1:], len(test.class_names)
+    if mismatch := architectures.mismatch_of(model, shape, num_classes):
         raise UserError(
-            f"{path.as_posix()}: expected a Keras model, found: {reason}.\n"
-            "Delete it and run `dvc repro`."
-        ) from None
+            f"{path.as_posix()}: expected {mismatch}.\n"
+            "Run `dvc repro`, which trains one for this data set."
+        )
+    if variable := model_file.not_finite(model):
+        raise UserError(
+            f"{path.as_posix()}: expected finite weights, found NaN or infinity in {variable}.\n"
+            "Delete it and run `dvc repro`; if it comes again, lower train.learning_rate."
+        )
+    return model
 
 
 def logits_model(model: keras.Model) -> keras.Model:
@@ -66,114 +80,115 @@ def logits_model(model: keras.Model) -> keras.Model:
 def predict(
     model: keras.Model, images: npt.NDArray[np.float32], batch_size: int
 ) -> npt.NDArray[np.float32]:
-    """The outputs (N x K) of a model for images (N x H x W or N x H x W x C)."""
+    """The outputs (N x K) of a model for images (N x H x W or N x H x W x C).
+
+    Raises:
+        UserError: They are not finite, or a batch does not fit into memory.
+    """
     forward = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
     starts = range(0, len(images), batch_size)
-    return np.concatenate([forward(images[at : at + batch_size]).numpy() for at in starts])
-
-
-def summary(
-    log_probabilities: metrics.Floats, labels: metrics.Labels, found: metrics.PerClass
-) -> dict[str, float]:
-    """The metrics of the test split, by name; a new metric is one more entry here."""
-    probabilities = np.exp(log_probabilities)
-    right = int((probabilities.argmax(axis=1) == labels).sum())
-    low, high = metrics.wilson_interval(right, len(labels))
-    return {
-        "loss": metrics.cross_entropy(log_probabilities, labels),
-        "accuracy": right / len(labels),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "macro_f1": metrics.macro_f1(found),
-        "expected_calibration_error": metrics.expected_calibration_error(
-            metrics.calibration(probabilities, labels)
-        ),
-        "top2_accuracy": metrics.top_k_accuracy(probabilities, labels, 2),
-        "images": len(labels),
-    }
-
-
-def prediction_rows(probabilities: metrics.Floats, labels: metrics.Labels) -> list[list[object]]:
-    """One row an image: its index, actual and predicted class, and K probabilities."""
-    predicted = probabilities.argmax(axis=1)
-    return [
-        [index, actual, guess, *(f"{p:.6f}" for p in row)]
-        for index, (actual, guess, row) in enumerate(
-            zip(labels.tolist(), predicted.tolist(), probabilities.tolist(), strict=True)
+    with runtime.enough_memory("evaluate.batch_size"):
+        outputs = [forward(images[at : at + batch_size]).numpy() for at in starts]
+    logits = np.concatenate(outputs)
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(broken):
+        raise UserError(
+            f"{MODEL.as_posix()}: expected finite outputs, found {logits[broken[0]].max()} for "
+            f"image {broken[0]} of {TEST.as_posix()}, {len(broken)} images in all.\n"
+            "The training diverged: lower train.learning_rate or raise train.warmup, run again."
         )
-    ]
+    return logits
 
 
-def per_class_rows(found: metrics.PerClass, class_names: Sequence[str]) -> list[list[object]]:
+def prediction_rows(outcome: metrics.Outcome) -> Iterator[list[object]]:
+    """One row an image: its index, actual and predicted class, and K probabilities."""
+    for index, row in enumerate(outcome.probabilities):
+        label, prediction = outcome.labels[index], outcome.predicted[index]
+        yield [index, label, prediction, *(f"{value:.6f}" for value in row.tolist())]
+
+
+def per_class_rows(scores: metrics.PerClass, class_names: Sequence[str]) -> list[list[object]]:
     """One row a class: its number, name, precision, recall, F1 and number of images."""
-    values = (found.precision, found.recall, found.f1)
+    values = (scores.precision, scores.recall, scores.f1)
     return [
-        [label, name, *(f"{column[label]:.6f}" for column in values), found.support[label]]
+        [label, name, *(f"{column[label]:.6f}" for column in values), scores.support[label]]
         for label, name in enumerate(class_names)
     ]
 
 
-def calibration_rows(found: metrics.Calibration) -> list[list[object]]:
+def calibration_rows(bins: metrics.Calibration) -> list[list[object]]:
     """One row a bin: its edges, number of images, mean confidence and accuracy."""
     return [
         [
             f"{low:.6f}",
             f"{high:.6f}",
             images,
-            *(f"{x:.6f}" if images else "" for x in (sure, right)),
+            *(f"{value:.6f}" if images else "" for value in (confidence, accuracy)),
         ]
-        for low, high, images, sure, right in zip(
-            found.edges[:-1],
-            found.edges[1:],
-            found.images,
-            found.confidence,
-            found.accuracy,
+        for low, high, images, confidence, accuracy in zip(
+            bins.edges[:-1],
+            bins.edges[1:],
+            bins.images,
+            bins.confidence,
+            bins.accuracy,
             strict=True,
         )
     ]
 
 
-def main(params: Params) -> None:
-    """Writes the tables of reports/evaluate/, and metrics.json last."""
-    runtime.configure(params.threads)
+def read_test() -> split_file.Split:
+    """The test split.
+
+    Raises:
+        UserError: It holds no image, or the file is missing or damaged.
+    """
     test = split_file.read(TEST)
-    model = load_model(MODEL)
-    if model.input_shape[1:] != test.images.shape[1:]:
+    if not len(test.labels):
         raise UserError(
-            f"{MODEL.as_posix()}: expected a model of images {test.images.shape[1:]}, found one of "
-            f"{model.input_shape[1:]}.\nRun `dvc repro`, which trains one for this data set."
+            f"{TEST.as_posix()}: expected at least one test image, found none.\n"
+            "Add test images to the data set and run `dvc repro`."
         )
-    log_probabilities = metrics.log_softmax(
-        predict(logits_model(model), test.images, params.batch_size)
-    )
-    probabilities = np.exp(log_probabilities)
-    predicted = probabilities.argmax(axis=1)
-    names: list[Any] = test.class_names
-    found = metrics.per_class(metrics.confusion_matrix(test.labels, predicted, len(names)))
+    return test
+
+
+def main(settings: Settings) -> None:
+    """Writes the tables of reports/evaluate/, and metrics.json last."""
+    params = settings.params
+    runtime.configure(params.threads)
+    test = read_test()
+    model = load_model(MODEL, test)
+    logits = predict(logits_model(model), test.images, params.batch_size)
+    outcome = metrics.Outcome(metrics.log_softmax(logits), test.labels)
+    names = test.class_names
 
     columns = [f"probability_{label}" for label in range(len(names))]
     files.write_csv(
         REPORTS / "predictions.csv",
         ["index", "actual", "predicted", *columns],
-        prediction_rows(probabilities, test.labels),
+        prediction_rows(outcome),
     )
     files.write_csv(
         REPORTS / "confusion.csv",
         ["actual", "predicted"],
-        [[names[a], names[p]] for a, p in zip(test.labels, predicted, strict=True)],
+        ([names[a], names[p]] for a, p in zip(test.labels, outcome.predicted, strict=True)),
     )
     files.write_csv(
         REPORTS / "per_class.csv",
         ["label", "class", "precision", "recall", "f1", "support"],
-        per_class_rows(found, names),
+        per_class_rows(metrics.per_class(outcome.confusion), names),
     )
     files.write_csv(
         REPORTS / "calibration.csv",
         ["lower", "upper", "images", "confidence", "accuracy"],
-        calibration_rows(metrics.calibration(probabilities, test.labels)),
+        calibration_rows(outcome.calibration),
     )
-    values = summary(log_probabilities, test.labels, found)
-    files.write_json(REPORTS / "metrics.json", {k: round(v, 6) for k, v in values.items()})
+    files.write_csv(
+        REPORTS / "metrics.csv",
+        ["metric", "label", "unit", "better"],
+        ([metric.name, metric.label, metric.unit, metric.better] for metric in metrics.METRICS),
+    )
+    values = {metric.name: round(metric.compute(outcome), 6) for metric in metrics.METRICS}
+    files.write_json(REPORTS / "metrics.json", values)
     print(
         f"Test accuracy {values['accuracy']:.4f} (95 % interval {values['accuracy_low']:.4f} to "
         f"{values['accuracy_high']:.4f}), loss {values['loss']:.4f}, {len(test.labels)} images; "

@@ -1,7 +1,7 @@
 """Train: the configured architecture on the training split, watched on the validation split."""
 
 import math
-import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +11,14 @@ import numpy as np
 from stages.lib import architectures, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
-from stages.lib.training import augmentation, checkpoint, loop, optimizers, schedule
+from stages.lib.training import (
+    augmentation,
+    checkpoint,
+    loop,
+    optimizers,
+    progress,
+    schedule,
+)
 
 with runtime.starting():
     import keras
@@ -68,63 +75,78 @@ def read_settings() -> Settings:
 
 def fit(
     training: loop.Loop,
+    model: keras.Model,
     split: split_file.Split,
     validation: split_file.Split,
     params: Params,
-    kept: checkpoint.Checkpoint,
+    saved: checkpoint.Checkpoint,
 ) -> checkpoint.History:
-    """Trains from the last kept epoch to the last one, and returns the history.
+    """The history of a training that goes on from the last saved epoch to the last one.
 
     Args:
         training: The loop over model and optimizer.
+        model: The model that it trains.
         split: The training images.
         validation: Images to watch the training on; there may be none.
         params: How to train.
-        kept: Where the state after every epoch is kept.
+        saved: Where the state after every epoch is kept.
 
     Returns:
         One row an epoch: loss, accuracy, learning rate, and the validation's.
+
+    Raises:
+        UserError: A loss or the weights are no longer finite.
     """
     images, labels = loop.as_tensor(split.images), loop.as_tensor(split.labels)
-    history = kept.restore(training.variables)
+    history = saved.restore(training.variables)
     steps = math.ceil(len(split.labels) / params.batch_size)
     rates = schedule.learning_rates(
         params.learning_rate, params.schedule, params.warmup, steps * params.epochs
     ).reshape(params.epochs, steps)
-    for epoch in range(len(history) + 1, params.epochs + 1):
-        order = np.random.default_rng([params.seed, epoch]).permutation(len(split.labels))
-        report, every = progress(f"Epoch {epoch}/{params.epochs}", steps)
-        scores = training.epoch(images, labels, order, rates[epoch - 1], report, every)
-        if not math.isfinite(scores.loss):
-            raise UserError(
-                f"{config.PARAMS}: train.learning_rate: expected one that lets the loss fall; with "
-                f"{params.learning_rate:g} it became {scores.loss} in epoch {epoch}.\n"
-                "Lower it, or raise train.warmup, and run again."
+    with progress.Progress(params.epochs, steps, len(history)) as shown:
+        for epoch in range(len(history) + 1, params.epochs + 1):
+            order = np.random.default_rng([params.seed, epoch]).permutation(len(split.labels))
+            report = shown.epoch(epoch)
+            scores = training.epoch(
+                images, labels, order, rates[epoch - 1], report, shown.report_every
             )
-        row = {"learning_rate": float(rates[epoch - 1, -1])}
-        row |= {"loss": scores.loss, "accuracy": scores.accuracy}
-        if len(validation.labels):
-            held_out = training.evaluate(validation.images, validation.labels)
-            row |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy}
-        history.append({name: float(f"{value:.6g}") for name, value in row.items()})
-        numbers = ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k[-4:] in ("loss", "racy"))
-        print(f"Epoch {epoch}/{params.epochs}: {numbers}", flush=True)
-        if runtime.is_chief():
-            kept.save(training.variables, history)
+            results = {"loss": scores.loss, "accuracy": scores.accuracy}
+            if len(validation.labels):
+                held_out = training.evaluate(validation.images, validation.labels)
+                results |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy}
+            if broken := not_finite(model, results):
+                raise diverged(broken, epoch, steps, params)
+            row = {"learning_rate": float(rates[epoch - 1, -1])} | results
+            history.append({name: float(f"{value:.6g}") for name, value in row.items()})
+            numbers = ", ".join(f"{name} {value:.4f}" for name, value in results.items())
+            shown.line(f"Epoch {epoch}/{params.epochs}: {numbers}")
+            if runtime.is_chief():
+                saved.save(training.variables, history)
+    batch = slice(params.batch_size)  # the last step may have spoilt what no epoch's loss shows
+    last = training.evaluate(split.images[batch], split.labels[batch])
+    if broken := not_finite(model, {"loss": last.loss}):
+        raise diverged(broken, params.epochs, steps, params)
     return history
 
 
-def progress(title: str, steps: int) -> tuple[loop.Report | None, int]:
-    """A report of the share done, and the steps between two of them; none where nobody watches."""
-    if not sys.stderr.isatty():
-        return None, 0
+def not_finite(model: keras.Model, results: dict[str, float]) -> str | None:
+    """What became NaN or infinite in an epoch, or None: a result with its value, or a weight."""
+    for name, value in results.items():
+        if not math.isfinite(value):
+            return f"{name} {value}"
+    variable = model_file.not_finite(model)
+    return f"NaN or infinity in the weights {variable}" if variable else None
 
-    def report(done: int, total: int, scores: loop.Scores) -> None:
-        bar = "#" * (20 * done // total)
-        end = "\r" if done < total else "\r\033[K"
-        print(f"{title} [{bar:<20}] loss {scores.loss:.4f}", end=end, file=sys.stderr, flush=True)
 
-    return report, -(-steps // 20)
+def diverged(broken: str, epoch: int, steps: int, params: Params) -> UserError:
+    """The error for a training whose losses or weights are no longer finite."""
+    first, last = (epoch - 1) * steps + 1, epoch * steps
+    place = f"epoch {epoch} (step {first}" + (f" to {last})" if last > first else ")")
+    return UserError(
+        f"{config.PARAMS}: train.learning_rate: expected one that lets the loss fall; with "
+        f"{params.learning_rate:g}, found {broken} after {place}.\n"
+        "Lower it or raise train.warmup, and run again; a network of your own may also divide by 0."
+    )
 
 
 def with_output(model: keras.Model, output: str) -> keras.Model:
@@ -159,17 +181,48 @@ def run_record(
     }
 
 
-def main(settings: Settings) -> None:
-    """Writes models/model.keras and reports/train/, metrics.json last."""
+def read_splits() -> tuple[split_file.Split, split_file.Split]:
+    """The training and the validation split.
+
+    Raises:
+        UserError: There are no training images, or the splits are not of one data set.
+    """
+    split, validation = split_file.read(TRAIN), split_file.read(VALIDATION)
+    if not len(split.labels):
+        raise UserError(
+            f"{TRAIN.as_posix()}: expected at least one training image, found none.\n"
+            "Lower normalize.validation_fraction, or add images, and run `dvc repro`."
+        )
+    expected = (split.images.shape[1:], split.class_names)
+    found = (validation.images.shape[1:], validation.class_names)
+    if found != expected:
+        raise UserError(
+            f"{VALIDATION.as_posix()}: expected images {expected[0]} of {len(expected[1])} classes "
+            f"as in {TRAIN.as_posix()}, found {found[0]} of {len(found[1])}, or other names.\n"
+            "Delete both and run `dvc repro`."
+        )
+    return split, validation
+
+
+def main(settings: Settings) -> Callable[[], None] | None:
+    """Writes models/model.keras and reports/train/, metrics.json last.
+
+    Returns:
+        What removes the checkpoint, to be called once the result is accepted; None in a worker
+        that writes nothing.
+    """
     params = settings.params
     runtime.configure(params.threads, params.seed)
     strategy = runtime.strategy()
-    split, validation = split_file.read(TRAIN), split_file.read(VALIDATION)
+    split, validation = read_splits()
     num_classes = len(split.class_names)
     with strategy.scope():
         model = architectures.build(
             settings.architecture, split.images.shape[1:], num_classes, settings.arguments
         )
+    architectures.refuse_unloadable(settings.architecture, model)
+    saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
+    with strategy.scope(), runtime.enough_memory("train.batch_size"):
         training = loop.Loop(
             model,
             optimizers.make(params.optimizer, params.weight_decay),
@@ -185,21 +238,32 @@ def main(settings: Settings) -> None:
             f"Untrained loss on one batch: {untrained.loss:.4f}; "
             f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
         )
-        kept = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
-        history = fit(training, split, validation, params, kept)
+        history = fit(training, model, split, validation, params, saved)
     if not runtime.is_chief():
-        return
+        return None
     model_file.save(with_output(model, settings.output), MODEL)
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
     files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))
-    last = {name: value for name, value in history[-1].items() if name != "learning_rate"}
-    facts = {"epochs": len(history), "parameters": model.count_params()}
-    untrained_loss = {"untrained_loss": round(untrained.loss, 6)}
-    files.write_json(REPORTS / "metrics.json", {**last, **facts, **untrained_loss})
-    kept.remove()
+    files.write_json(REPORTS / "metrics.json", final_metrics(history, model, untrained.loss))
     print(f"{model.count_params():,} parameters in {MODEL.as_posix()}")
     print(f"History and metrics in {REPORTS.as_posix()}/")
+    return saved.remove
+
+
+def final_metrics(
+    history: checkpoint.History, model: keras.Model, untrained_loss: float
+) -> dict[str, float]:
+    """The metrics of the training by name, as the last epoch left them."""
+    names = {
+        "loss": "train_loss",
+        "accuracy": "train_accuracy",
+        "val_loss": "val_loss",
+        "val_accuracy": "val_accuracy",
+    }
+    last = {new: history[-1][name] for name, new in names.items() if name in history[-1]}
+    facts = {"epochs": len(history), "parameters": model.count_params()}
+    return {**last, **facts, "untrained_loss": round(untrained_loss, 6)}
 
 
 if __name__ == "__main__":

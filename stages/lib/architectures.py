@@ -3,10 +3,15 @@
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from stages.lib import model_file
 from stages.lib.core import config
 from stages.lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
 
 FOLDER = Path(__file__).parents[1] / "models"
 
@@ -17,24 +22,98 @@ def builder(architecture: str) -> Callable[..., Any]:
     Raises:
         UserError: There is no module of that name.
     """
-    names = [path.stem for path in FOLDER.glob("[!_]*.py")]
-    config.one_of(architecture, names, f"{config.PARAMS}: model.architecture")
-    build: Callable[..., Any] = importlib.import_module(f"stages.models.{architecture}").build
+    build: Callable[..., Any] = _module(architecture).build
     return build
 
 
 def build(
     architecture: str, input_shape: tuple[int, ...], num_classes: int, arguments: dict[str, Any]
-) -> Any:
+) -> "keras.Model":
     """An untrained Keras model of an architecture, N x input_shape to N x K logits.
 
+    An exception of the architecture's own code passes as it is, with its traceback. What only the
+    arguments together show, the function ``problem`` of its module may say, if it has one: the
+    name of an argument, what was expected and what was found.
+
     Raises:
-        UserError: The arguments do not fit each other or the images.
+        UserError: The arguments do not fit each other; or the model does not fit the data set
+            or does not end in logits.
     """
-    try:
-        return builder(architecture)(input_shape, num_classes, **arguments)
-    except ValueError as error:
+    module = _module(architecture)
+    problem = module.problem(**arguments) if hasattr(module, "problem") else None
+    if problem:
         raise UserError(
-            f"{config.PARAMS}: model.{architecture}.{str(error).splitlines()[0]}.\n"
-            f"The images are {' x '.join(map(str, input_shape))}; correct it and run again."
-        ) from None
+            f"{config.PARAMS}: model.{architecture}.{problem}.\nCorrect it and run again."
+        )
+    model = module.build(input_shape, num_classes, **arguments)
+    where = f"stages/models/{architecture}.py: build"
+    if mismatch := mismatch_of(model, input_shape, num_classes):
+        raise UserError(f"{where}: expected {mismatch}.\nMend it and run again.")
+    if probabilities := _probabilities(model):
+        raise UserError(
+            f"{where}: expected a model that ends in logits, found {probabilities} at its end.\n"
+            "Leave it out; `model.output: softmax` in params.yaml adds one after the training."
+        )
+    return model
+
+
+def refuse_unloadable(architecture: str, model: "keras.Model") -> None:
+    """Checks that a model of an architecture loads again once it is saved.
+
+    Call it before the training, which would be lost else, and outside of a strategy's scope.
+
+    Raises:
+        UserError: It does not.
+    """
+    if obstacle := model_file.obstacle_to_loading(model):
+        raise UserError(
+            f"stages/models/{architecture}.py: build: expected a model that loads again once it is "
+            f"saved, found: {obstacle}.\nWrite each layer of your own as a class with get_config, "
+            "below the decorator @keras.saving.register_keras_serializable()."
+        )
+
+
+def mismatch_of(model: object, input_shape: tuple[int, ...], num_classes: int) -> str | None:
+    """What was expected of a classifier and what it is instead, or None where it fits.
+
+    Args:
+        model: What should be a Keras model of one input and one output.
+        input_shape: H x W or H x W x C of one image.
+        num_classes: K.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        return f"a keras.Model, found {type(model).__name__}"
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        return (
+            "a model of known shapes, keras.Model(inputs, outputs) from "
+            f"inputs = keras.Input(input_shape) on, found {type(model).__name__} without them"
+        )
+    if len(inputs) != 1 or len(outputs) != 1:
+        return f"one input and one output, found {len(inputs)} and {len(outputs)}"
+    if tuple(inputs[0].shape) != (None, *input_shape):
+        return f"images {input_shape} as input, found {tuple(inputs[0].shape)[1:]}"
+    if tuple(outputs[0].shape) != (None, num_classes):
+        found = tuple(outputs[0].shape)[1:]
+        return f"{num_classes} outputs, one a class, found outputs of shape {found}"
+    return None
+
+
+def _module(architecture: str) -> ModuleType:
+    names = [path.stem for path in FOLDER.glob("[!_]*.py")]
+    config.one_of(architecture, names, f"{config.PARAMS}: model.architecture")
+    return importlib.import_module(f"stages.models.{architecture}")
+
+
+def _probabilities(model: "keras.Model") -> str | None:
+    """The name of a softmax or sigmoid that a model ends in, or None where it ends in neither."""
+    import keras
+
+    last = model.outputs[0]._keras_history.operation
+    if isinstance(last, keras.Model):
+        return _probabilities(last)
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    kind = type(last).__name__.lower()
+    return next((name for name in ("softmax", "sigmoid") if name in (activation, kind)), None)

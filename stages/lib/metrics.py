@@ -1,10 +1,13 @@
-"""Measures of a classifier, from labels and probabilities.
+"""Metrics of a classifier, from labels and probabilities; ``METRICS`` is the table of them.
 
 Shapes: N images, K classes, B bins. Labels are integers from 0 to K - 1.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +29,7 @@ def cross_entropy(log_probabilities: Floats, labels: Labels) -> float:
 
 
 def top_k_accuracy(probabilities: Floats, labels: Labels, k: int) -> float:
-    """The share of images whose label is among the k most probable classes.
+    """The fraction of images whose label is among the k most probable classes.
 
     Classes of equal probability rank by their number.
     """
@@ -37,14 +40,15 @@ def top_k_accuracy(probabilities: Floats, labels: Labels, k: int) -> float:
 def wilson_interval(
     successes: int, trials: int, z: float = 1.959963984540054
 ) -> tuple[float, float]:
-    """The Wilson score interval of a share, at 95 % by default.
+    """The Wilson score interval of a proportion, at 95 % by default.
 
     Source: Wilson, E. B. (1927). Probable inference, the law of succession, and statistical
     inference. Journal of the American Statistical Association, 22(158), 209-212.
     """
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    proportion = successes / trials
+    centre = proportion + z * z / (2 * trials)
+    variance = proportion * (1 - proportion) / trials
+    spread = z * math.sqrt(variance + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
@@ -67,20 +71,20 @@ class PerClass:
 
 def per_class(confusion: npt.NDArray[np.int64]) -> PerClass:
     """Precision, recall, F1 and number of images of every class of a confusion matrix."""
-    right = np.diag(confusion).astype(np.float64)
+    correct = np.diag(confusion).astype(np.float64)
     predicted, actual = confusion.sum(axis=0), confusion.sum(axis=1)
     return PerClass(
-        precision=right / np.maximum(predicted, 1),
-        recall=right / np.maximum(actual, 1),
-        f1=2 * right / np.maximum(predicted + actual, 1),
+        precision=correct / np.maximum(predicted, 1),
+        recall=correct / np.maximum(actual, 1),
+        f1=2 * correct / np.maximum(predicted + actual, 1),
         support=actual,
     )
 
 
-def macro_f1(classes: PerClass) -> float:
-    """The mean F1 of the classes that the labels or the predictions hold."""
-    present = (classes.support > 0) | (classes.precision > 0)
-    return float(classes.f1[present].mean())
+def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
+    """The mean F1 of the classes that the labels or the predictions of a confusion matrix hold."""
+    present = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
+    return float(per_class(confusion).f1[present].mean())
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Calibration:
         edges: The limits of the bins, from 0 to 1.
         images: How many images have a confidence in the bin: above its lower edge, up to its upper.
         confidence: Their mean confidence; NaN in an empty bin.
-        accuracy: The share of them that is right; NaN in an empty bin.
+        accuracy: The fraction of them that is correct; NaN in an empty bin.
     """
 
     edges: Floats
@@ -107,7 +111,7 @@ def calibration(probabilities: Floats, labels: Labels, bins: int = 15) -> Calibr
     Neural Networks. ICML.
     """
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     images = np.bincount(place, minlength=bins)
@@ -116,12 +120,141 @@ def calibration(probabilities: Floats, labels: Labels, bins: int = 15) -> Calibr
             edges=edges,
             images=images.astype(np.int64),
             confidence=np.bincount(place, confidence, bins) / images,
-            accuracy=np.bincount(place, right, bins) / images,
+            accuracy=np.bincount(place, correct, bins) / images,
         )
 
 
-def expected_calibration_error(found: Calibration) -> float:
+def expected_calibration_error(bins: Calibration) -> float:
     """The mean distance of confidence and accuracy, bins weighted by their images."""
-    filled = found.images > 0
-    distance = np.abs(found.confidence - found.accuracy)[filled]
-    return float((distance * found.images[filled]).sum() / found.images.sum())
+    filled = bins.images > 0
+    distance = np.abs(bins.confidence - bins.accuracy)[filled]
+    return float((distance * bins.images[filled]).sum() / bins.images.sum())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model says of the images of a split, and what follows from it.
+
+    Attributes:
+        log_probabilities: N x K.
+        labels: N.
+    """
+
+    log_probabilities: Floats
+    labels: Labels
+
+    @cached_property
+    def probabilities(self) -> Floats:
+        """N x K, 0 to 1."""
+        return np.exp(self.log_probabilities)
+
+    @cached_property
+    def predicted(self) -> Labels:
+        """N: the most probable class, the first one of equals."""
+        predicted: Labels = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @cached_property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """K x K, as ``confusion_matrix``."""
+        return confusion_matrix(self.labels, self.predicted, self.log_probabilities.shape[1])
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The reliability by bin of confidence."""
+        return calibration(self.probabilities, self.labels)
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of images that is classified correctly."""
+        return self.correct / len(self.labels)
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The limits of the accuracy's 95 % interval."""
+        return wilson_interval(self.correct, len(self.labels))
+
+    @cached_property
+    def correct(self) -> int:
+        """The number of images that are classified correctly."""
+        return int((self.predicted == self.labels).sum())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number about a model.
+
+    Attributes:
+        name: Its key in reports/evaluate/metrics.json.
+        label: What people read, with a capital letter.
+        unit: What it counts in; a proportion is from 0 to 1 and is shown in per cent.
+        better: Which way it is better; empty where neither is.
+        compute: The function that gives it.
+    """
+
+    name: str
+    label: str
+    unit: Literal["nats", "proportion", "images", ""]
+    better: Literal["higher", "lower", ""]
+    compute: Callable[[Outcome], float]
+
+
+# A metric is one entry here: evaluate writes it, the report page and the comparison show it.
+METRICS = (
+    Metric(
+        name="loss",
+        label="Loss",
+        unit="nats",
+        better="lower",
+        compute=lambda outcome: cross_entropy(outcome.log_probabilities, outcome.labels),
+    ),
+    Metric(
+        name="accuracy",
+        label="Accuracy",
+        unit="proportion",
+        better="higher",
+        compute=lambda outcome: outcome.accuracy,
+    ),
+    Metric(
+        name="accuracy_low",
+        label="Accuracy: lower limit of the 95 % interval",
+        unit="proportion",
+        better="higher",
+        compute=lambda outcome: outcome.accuracy_interval[0],
+    ),
+    Metric(
+        name="accuracy_high",
+        label="Accuracy: upper limit of the 95 % interval",
+        unit="proportion",
+        better="higher",
+        compute=lambda outcome: outcome.accuracy_interval[1],
+    ),
+    Metric(
+        name="macro_f1",
+        label="Macro F1",
+        unit="proportion",
+        better="higher",
+        compute=lambda outcome: macro_f1(outcome.confusion),
+    ),
+    Metric(
+        name="expected_calibration_error",
+        label="Expected calibration error",
+        unit="proportion",
+        better="lower",
+        compute=lambda outcome: expected_calibration_error(outcome.calibration),
+    ),
+    Metric(
+        name="top2_accuracy",
+        label="Top-2 accuracy",
+        unit="proportion",
+        better="higher",
+        compute=lambda outcome: top_k_accuracy(outcome.probabilities, outcome.labels, 2),
+    ),
+    Metric(
+        name="images",
+        label="Test images",
+        unit="images",
+        better="",
+        compute=lambda outcome: len(outcome.labels),
+    ),
+)

@@ -1,12 +1,16 @@
-"""Keras model files whose bytes depend on the model alone."""
+"""Keras model files: written with bytes that depend on the model alone, read back and checked."""
 
 import io
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stages.lib.core import files
+from stages.lib.core.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -31,6 +35,91 @@ def save(model: "keras.Model", path: Path) -> None:
             temporary.write_bytes(_reproducible(as_saved.read_bytes()))
         finally:
             as_saved.unlink(missing_ok=True)
+
+
+def load(path: Path) -> "keras.Model":
+    """The model of a ``.keras`` file.
+
+    Layers of one's own load once the module that registers them is imported.
+
+    Raises:
+        UserError: The file is missing, damaged or no Keras model.
+    """
+    import keras
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+        model = keras.saving.load_model(path, compile=False)
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"a saved {type(model).__name__}")
+    except FileNotFoundError:
+        raise files.missing(path) from None
+    except Exception as error:  # whatever zipfile, h5py and Keras say to bytes of any kind
+        if isinstance(error, OSError) and error.filename:  # it cannot be opened
+            raise
+        raise UserError(
+            f"{path.as_posix()}: expected a Keras model as train writes it, found: "
+            f"{_first_words(error)}.\nDelete it and run `dvc repro`."
+        ) from None
+    return model
+
+
+def obstacle_to_loading(model: "keras.Model") -> str | None:
+    """Why ``load`` would not read back what ``save`` wrote of a model, or None if it would.
+
+    A model of Keras's own parts always loads, which takes a millisecond to see; any other one is
+    saved and loaded on trial, at some hundredths of a second.
+    """
+    import keras
+
+    try:
+        if _is_of_keras(model.to_json()):
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trial.keras"
+            keras.saving.save_model(model, path)
+            loaded = keras.saving.load_model(path, compile=False)
+        pairs = zip(model.variables, loaded.variables, strict=True)
+        if not all(np.array_equal(saved.numpy(), read.numpy()) for saved, read in pairs):
+            return "other weights are loaded than were saved"
+    except Exception as error:  # whatever the author's layers and Keras raise
+        return _first_words(error)
+    return None
+
+
+def not_finite(model: "keras.Model") -> str | None:
+    """The path of the first variable that holds NaN or an infinity, or None."""
+    for variable in model.variables:
+        value = variable.numpy()
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            return str(variable.path)
+    return None
+
+
+def _first_words(error: Exception) -> str:
+    """What an exception says, or rather the one that it came from, as part of one line."""
+    origin: BaseException = error
+    while cause := origin.__cause__ or origin.__context__:
+        origin = cause
+    sentence = " ".join(str(origin).split()).split(". ")[0].rstrip(".")
+    return sentence[:160] or type(origin).__name__
+
+
+def _is_of_keras(config: str) -> bool:
+    """Whether a model's configuration names no class and no function but Keras's own."""
+    others: list[object] = []
+
+    def collect(node: dict[str, Any]) -> dict[str, Any]:
+        name, module = node.get("registered_name"), node.get("module") or ""
+        if node.get("class_name") == "Lambda" or (name and not module.startswith("keras.")):
+            others.append(name)
+        return node
+
+    json.loads(config, object_hook=collect)
+    return not others
 
 
 def _reproducible(saved: bytes) -> bytes:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core import stage
+from stages.lib.core import config, stage
+from stages.lib.core.errors import UserError
 
 
 @contextlib.contextmanager
@@ -86,17 +87,36 @@ def is_chief() -> bool:
 
 
 @contextlib.contextmanager
+def enough_memory(key: str) -> Iterator[None]:
+    """The block that runs a model on batches whose size a key of params.yaml sets.
+
+    Raises:
+        UserError: The block asks TensorFlow for more memory than there is.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        reason = str(error.message).strip().splitlines()[0][:120]
+        raise UserError(
+            f"{config.PARAMS}: {key}: expected batches that fit into memory, found: {reason}.\n"
+            "Lower it, or make the model smaller, and run again."
+        ) from None
+
+
+@contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Keeps back what C++ code prints to the standard error stream."""
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
+    terminal = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(terminal, 2)
+        os.close(terminal)

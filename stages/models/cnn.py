@@ -22,18 +22,11 @@ def build(
         num_classes: K.
         channels: The channels of each stage.
         convolutions: The convolutions of each stage, as many numbers as ``channels``.
-        dropout: The share of the last features that training sets to 0.
+        dropout: The fraction of the last features that training sets to 0.
 
     Returns:
         An untrained model, N x input_shape to N x K logits.
-
-    Raises:
-        ValueError: ``channels`` and ``convolutions`` are empty or not of one length.
     """
-    if not channels or len(channels) != len(convolutions):
-        raise ValueError(
-            f"convolutions: expected a number for each of channels {channels}, found {convolutions}"
-        )
     inputs = keras.Input(input_shape)
     x = inputs if len(input_shape) == 3 else layers.Reshape((*input_shape, 1))(inputs)
     for stage, (width, depth) in enumerate(zip(channels, convolutions, strict=True), start=1):
@@ -46,6 +39,17 @@ def build(
     if dropout:
         x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(num_classes)(x), name="cnn")
+
+
+def problem(*, channels: list[int], convolutions: list[int], **_: Any) -> str | None:
+    """What does not fit among the arguments of ``build``, or None: argument, expected, found."""
+    if not channels:
+        return "channels: expected at least one number, found none"
+    if len(channels) != len(convolutions):
+        return (
+            f"convolutions: expected a number for each of channels {channels}, found {convolutions}"
+        )
+    return None
 
 
 def normalized(x: Any) -> Any:

@@ -18,7 +18,7 @@ def build(
         input_shape: H x W or H x W x C of one image.
         num_classes: K.
         hidden_units: The width of each hidden layer; none makes it a linear classifier.
-        dropout: The share of each hidden layer's activations that training sets to 0.
+        dropout: The fraction of each hidden layer's activations that training sets to 0.
 
     Returns:
         An untrained model, N x input_shape to N x K logits.

@@ -1,5 +1,6 @@
 import csv
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.lib import split_file
+from stages.lib import metrics, split_file
+from stages.lib.core.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -34,8 +36,8 @@ def evaluated(request: Any, project: Any, run_stage: Callable[[str], Any]) -> di
     split_file.write(Path("data/normalized/test.npz"), split)
     finished = run_stage("evaluate")
     assert finished.code == 0, finished.err
-    found: dict[str, Any] = json.loads(Path("reports/evaluate/metrics.json").read_text())
-    return found
+    values: dict[str, Any] = json.loads(Path("reports/evaluate/metrics.json").read_text())
+    return values
 
 
 def test_metrics_by_hand(evaluated: dict[str, Any]) -> None:
@@ -44,9 +46,9 @@ def test_metrics_by_hand(evaluated: dict[str, Any]) -> None:
     loss = -np.log(probabilities[range(4), LABELS]).mean()
     assert evaluated["loss"] == pytest.approx(loss, abs=1e-6)
     assert evaluated["accuracy"] == 0.75
-    assert evaluated["top2_accuracy"] == 1.0  # the wrong one has its class second
+    assert evaluated["top2_accuracy"] == 1.0  # the misclassified one has its class second
     assert evaluated["images"] == 4
-    # F1 of class a: 1 right of 2 predicted and 1 actual; b: 1 of 1 and 2; d: 1 of 1 and 1
+    # F1 of class a: 1 correct of 2 predicted and 1 actual; b: 1 of 1 and 2; d: 1 of 1 and 1
     assert evaluated["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3, abs=1e-6)
     # Wilson's interval of 3 of 4
     assert evaluated["accuracy_low"] == pytest.approx(0.300642, abs=1e-6)
@@ -80,26 +82,194 @@ def test_calibration_table_covers_all_images(evaluated: dict[str, Any]) -> None:
     assert [row["confidence"] for row in found if row["images"] == "0"] == [""] * 12
 
 
-def test_a_model_of_other_images_is_refused(project: Any, run_stage: Callable[[str], Any]) -> None:
+def test_the_table_of_metrics_describes_every_metric_in_order(evaluated: dict[str, Any]) -> None:
+    table = rows("metrics")
+    assert list(table[0]) == ["metric", "label", "unit", "better"]
+    assert [row["metric"] for row in table] == list(evaluated)
+    assert table[1] == {
+        "metric": "accuracy", "label": "Accuracy", "unit": "proportion", "better": "higher"
+    }  # fmt: skip
+
+
+def test_a_metric_takes_one_entry(
+    request: Any, monkeypatch: pytest.MonkeyPatch, run_stage: Callable[[str], Any]
+) -> None:
+    added = metrics.Metric("errors", "Errors", "images", "lower", lambda o: 4 - o.correct)
+    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, added))
+    request.getfixturevalue("project")
+    put_test_split()
+    save_model(identity())
+    assert run_stage("evaluate").code == 0
+    assert json.loads(Path("reports/evaluate/metrics.json").read_text())["errors"] == 1
+    assert rows("metrics")[-1] == {
+        "metric": "errors", "label": "Errors", "unit": "images", "better": "lower"
+    }  # fmt: skip
+
+
+def put_test_split() -> None:
+    split = split_file.Split(LOGITS[:, None, :], LABELS, ["a", "b", "c"], [], 255.0)
+    split_file.write(Path("data/normalized/test.npz"), split)
+
+
+def identity() -> Any:
+    """A model of the images of LOGITS that gives their pixels back."""
     import keras
 
-    Path("models").mkdir()
-    keras.Sequential([keras.Input((5, 5)), keras.layers.Flatten()]).save("models/model.keras")
-    split = split_file.Split(LOGITS[:, None, :], LABELS, ["a", "b", "c"], [], 255.0)
-    split_file.write(Path("data/normalized/test.npz"), split)
-    assert "expected a model of images (1, 3), found one of (5, 5)" in run_stage("evaluate").message
+    return keras.Sequential([keras.Input((1, 3)), keras.layers.Flatten()])
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 broken"])
-def test_a_missing_or_broken_model_names_the_next_step(
-    content: bytes | None, project: Any, run_stage: Callable[[str], Any]
-) -> None:
-    split = split_file.Split(LOGITS[:, None, :], LABELS, ["a", "b", "c"], [], 255.0)
-    split_file.write(Path("data/normalized/test.npz"), split)
-    if content is not None:
-        Path("models").mkdir()
-        Path("models/model.keras").write_bytes(content)
+def save_model(model: Any) -> Path:
+    path = Path("models/model.keras")
+    path.parent.mkdir(exist_ok=True)
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def tested(project: Any) -> Any:
+    """The made project with the test split of LOGITS."""
+    put_test_split()
+    return project
+
+
+def edit_members(path: Path, edit: Callable[[str, bytes], bytes]) -> None:
+    """Writes a zip file again with each member as ``edit(name, content)`` gives it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, edit(name, content))
+
+
+def test_a_model_of_other_images_is_refused(tested: Any, run_stage: Callable[[str], Any]) -> None:
+    import keras
+
+    save_model(keras.Sequential([keras.Input((5, 5)), keras.layers.Flatten()]))
     message = run_stage("evaluate").message
-    assert message.startswith("models/model.keras: ")
-    assert "dvc repro" in message
+    assert message.startswith("models/model.keras: expected images (1, 3) as input, found (5, 5)")
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+def test_a_model_of_other_classes_is_refused(
+    outputs: int, tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    import keras
+
+    layers = [keras.layers.Flatten(), keras.layers.Dense(outputs)]
+    save_model(keras.Sequential([keras.Input((1, 3)), *layers]))
+    message = run_stage("evaluate").message
+    assert f"expected 3 outputs, one a class, found outputs of shape ({outputs},)" in message
+
+
+def test_a_model_whose_weights_are_not_finite_is_refused(
+    tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    import keras
+
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3, name="last")]
+    model = keras.Sequential([keras.Input((1, 3)), *layers], name="net")
+    model.layers[-1].bias.assign([0, np.nan, 0])
+    save_model(model)
+    message = run_stage("evaluate").message
+    assert "expected finite weights, found NaN or infinity in last/bias" in message
+
+
+def test_outputs_that_are_not_finite_are_refused(
+    tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    import keras
+
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3, kernel_initializer="identity")]
+    model = keras.Sequential([keras.Input((1, 3)), *layers])
+    model.layers[-1].kernel.assign(3e38 * np.eye(3))
+    save_model(model)
+    message = run_stage("evaluate").message
+    assert "expected finite outputs, found inf for image 0 of data/normalized/test.npz" in message
     assert not Path("reports").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"module": "os", "class_name": "system", "config": {}}',
+     b'{"module": "keras", "class_name": "Sequential", "config": {"layers": 5}}',
+     b'{"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}}'],
+)  # fmt: skip
+def test_a_crafted_configuration_is_refused(
+    content: bytes, tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    path = save_model(identity())
+    edit_members(path, lambda name, old: content if name == "config.json" else old)
+    message = run_stage("evaluate").message
+    assert message.startswith("models/model.keras: expected a Keras model as train writes it")
+
+
+def test_a_damaged_model_is_refused_wherever_the_damage_is(tested: Any) -> None:
+    import keras
+
+    from stages.lib import model_file
+
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((1, 3)), *layers])
+    path = Path("models/model.keras")
+    model_file.save(model, path)
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    messages = []
+    for at in random.integers(0, len(content), 150).tolist():
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged if at % 5 else content[:at])
+        try:
+            loaded = model_file.load(path)
+        except UserError as error:
+            messages.append(str(error))
+        else:  # a bit that says nothing of the model, such as the time of a member
+            for read, saved in zip(loaded.variables, model.variables, strict=True):
+                assert (read.numpy() == saved.numpy()).all()
+    assert len(messages) > 120
+    assert {len(message.splitlines()) for message in messages} == {2}
+    assert all(
+        message.startswith("models/model.keras: expected a Keras model") for message in messages
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken"])
+def test_a_broken_model_is_not_called_missing(
+    content: bytes, tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    save_model(identity()).write_bytes(content)
+    assert run_stage("evaluate").message == (
+        "models/model.keras: expected a Keras model as train writes it, found: File is not a zip "
+        "file.\nDelete it and run `dvc repro`."
+    )
+    assert not Path("reports").exists()
+
+
+def test_a_missing_model_names_the_next_step(tested: Any, run_stage: Callable[[str], Any]) -> None:
+    message = run_stage("evaluate").message
+    assert message.startswith("models/model.keras: not found; an earlier stage makes it")
+    assert "dvc repro" in message
+
+
+def test_no_test_images_are_named(project: Any, run_stage: Callable[[str], Any]) -> None:
+    split = split_file.Split(LOGITS[:0, None, :], LABELS[:0], ["a", "b", "c"], [], 255.0)
+    split_file.write(Path("data/normalized/test.npz"), split)
+    save_model(identity())
+    message = run_stage("evaluate").message
+    assert message.startswith("data/normalized/test.npz: expected at least one test image")
+
+
+def test_predictions_are_written_row_by_row(tmp_path: Path) -> None:
+    import runpy
+    import tracemalloc
+
+    stage = runpy.run_path(str(Path(__file__).parents[2] / "stages/evaluate.py"))
+    logits = np.zeros((2000, 200), np.float32)
+    outcome = metrics.Outcome(metrics.log_softmax(logits), np.zeros(2000, np.int64))
+    assert outcome.predicted[0] == 0  # made before the measurement
+    tracemalloc.start()
+    count = sum(1 for _ in stage["prediction_rows"](outcome))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 2000
+    assert peak < 200_000  # bytes; a row of 200 texts takes 12,000, all of them 24 million

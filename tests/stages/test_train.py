@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from stages.lib import split_file
+from stages.lib.training import checkpoint, loop
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -206,3 +207,222 @@ def test_killed_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
     assert (f"Going on after epoch {kept}" in finished.stdout) == (kept > 0)
     assert {name: Path(name).read_bytes() for name in OUTPUTS} == expected
     assert not Path(".checkpoints").exists()
+
+
+@pytest.mark.parametrize("edited", ["configuration", "input"])
+def test_a_training_that_was_not_accepted_is_not_lost(
+    edited: str, ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_stage("train").code == 0
+    expected = {name: Path(name).read_bytes() for name in OUTPUTS}
+    save, epochs = checkpoint.Checkpoint.save, ready.params["train"]["epochs"]
+
+    def editing(self: checkpoint.Checkpoint, variables: Any, history: Any) -> None:
+        save(self, variables, history)
+        if edited == "configuration":
+            ready.params["train"]["epochs"] = epochs + 1
+            ready.save()
+        else:
+            os.utime("data/normalized/train.npz")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "save", editing)
+        assert "was changed while it ran" in run_stage("train").message
+    assert len(list(Path(".checkpoints").glob("*.npz"))) == 1
+    ready.params["train"]["epochs"] = epochs
+    ready.save()
+    assert f"Going on after epoch {epochs}" in run_stage("train").out
+    assert {name: Path(name).read_bytes() for name in OUTPUTS} == expected
+    assert not Path(".checkpoints").exists()
+
+
+def test_metrics_have_names_of_their_own(ready: Any, run_stage: Callable[[str], Any]) -> None:
+    assert run_stage("train").code == 0
+    last = history()[-1]
+    assert list(metrics()) == [
+        "train_loss", "train_accuracy", "val_loss", "val_accuracy", "epochs", "parameters",
+        "untrained_loss",
+    ]  # fmt: skip
+    assert metrics()["train_loss"] == float(last["loss"])
+    assert metrics()["val_accuracy"] == float(last["val_accuracy"])
+
+
+@pytest.mark.parametrize("batch_size", [8, 1000])
+def test_a_training_that_diverges_is_refused(
+    batch_size: int, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    ready.params["train"] |= {
+        "learning_rate": 1e38, "schedule": "constant", "warmup": 0.0, "batch_size": batch_size
+    }  # fmt: skip
+    ready.save()
+    message = run_stage("train").message
+    assert message.startswith("params.yaml: train.learning_rate: expected one that lets the loss")
+    assert "with 1e+38, found " in message
+    assert f"after epoch 1 (step 1{' to 12' if batch_size == 8 else ''})" in message
+    assert "raise train.warmup" in message
+    assert not Path("models").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_training_that_diverges_in_its_last_step_is_refused(
+    optimizer: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    path = Path("data/normalized/validation.npz")
+    split = split_file.read(path)
+    empty = split_file.Split(split.images[:0], split.labels[:0], ["low", "high"], [], 255.0)
+    split_file.write(path, empty)
+    ready.params["train"] |= {
+        "optimizer": optimizer, "learning_rate": 1e38, "schedule": "constant", "warmup": 0.0,
+        "batch_size": 1000, "epochs": 1,
+    }  # fmt: skip
+    ready.save()
+    message = run_stage("train").message
+    assert message.startswith("params.yaml: train.learning_rate: expected one that lets the loss")
+    assert "found loss " in message
+    assert not Path("models").exists()
+
+
+def test_weights_that_are_not_finite_are_named(
+    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = loop.Loop.epoch
+
+    def spoiling(self: loop.Loop, *arguments: Any) -> loop.Scores:
+        scores = epoch(self, *arguments)
+        self.variables[-1].assign(np.full(self.variables[-1].shape, np.nan, np.float32))
+        self._model.variables[1].assign(np.full(8, np.inf, np.float32))
+        return scores
+
+    monkeypatch.setattr(loop.Loop, "epoch", spoiling)
+    monkeypatch.setattr(loop.Loop, "evaluate", lambda *_: loop.Scores(0.5, 0.5))
+    message = run_stage("train").message
+    assert "found NaN or infinity in the weights mlp/dense/bias after epoch 1" in message
+
+
+def test_no_training_images_are_named(ready: Any, run_stage: Callable[[str], Any]) -> None:
+    path = Path("data/normalized/train.npz")
+    split = split_file.read(path)
+    empty = split_file.Split(split.images[:0], split.labels[:0], ["low", "high"], [], 255.0)
+    split_file.write(path, empty)
+    message = run_stage("train").message
+    assert message.startswith("data/normalized/train.npz: expected at least one training image")
+
+
+@pytest.mark.parametrize("differs", ["shape", "classes"])
+def test_splits_of_two_data_sets_are_refused(
+    differs: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    path = Path("data/normalized/validation.npz")
+    split = split_file.read(path)
+    images = split.images[:, :3] if differs == "shape" else split.images
+    names = ["low", "high", "none"] if differs == "classes" else split.class_names
+    split_file.write(path, split_file.Split(images, split.labels, names, [], 255.0))
+    message = run_stage("train").message
+    assert message.startswith("data/normalized/validation.npz: expected images (4, 4) of 2 classes")
+
+
+def test_too_large_a_batch_for_the_memory_names_its_key(
+    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    def exhausted(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
+
+    monkeypatch.setattr(loop.Loop, "epoch", exhausted)
+    message = run_stage("train").message
+    assert message.startswith(
+        "params.yaml: train.batch_size: expected batches that fit into memory"
+    )
+    assert "OOM when allocating tensor.\nLower it" in message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_progress_on_a_terminal_shows_epoch_training_and_the_time_left(ready: Any) -> None:
+    import pty
+    import termios
+
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.train"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TQDM_MININTERVAL": "0"},
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 65536):
+            shown += part
+    except OSError:  # what Linux says when the other end is closed
+        pass
+    os.close(leader)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    bars = [bar for bar in shown.decode().replace("\n", "\r").split("\r") if " left" in bar]
+    for epoch in (1, 2, 3, 4):
+        assert any(f"Epoch {epoch}/4" in bar and "100 %" in bar for bar in bars)
+        assert f"Epoch {epoch}/4: loss " in out
+    percents = [
+        bar.partition(" %")[0].split()[-1] for bar in bars if bar.lstrip().startswith("Training")
+    ]
+    assert {"0", "25", "50", "75", "100"} <= set(percents)
+    assert "loss 0." in bars[-2] + bars[-1]
+
+
+def test_tqdm_is_imported_on_a_terminal_alone(ready: Any) -> None:
+    code = (
+        "import runpy, sys\n"
+        "runpy.run_module('stages.train', run_name='__main__', alter_sys=True)\n"
+        "print('tqdm' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("False\n"), done.stderr
+
+
+OWN = """
+import keras
+
+
+@keras.saving.register_keras_serializable()
+class Scale(keras.layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+def build(input_shape, num_classes):
+    BODY
+    inputs = keras.Input(input_shape)
+    x = Scale()(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+"""
+
+
+@pytest.mark.parametrize("body", ["pass", "raise ValueError"])
+def test_a_network_of_ones_own_is_trained_and_evaluated_or_keeps_its_traceback(
+    body: str, ready: Any, repository: Any
+) -> None:
+    (repository.path / "stages/models/own.py").write_text(OWN.replace("BODY", body))
+    shutil.copytree(ready.path / "data/normalized", repository.path / "data/normalized")
+    ready.params["model"] |= {"architecture": "own", "own": {}}
+    (repository.path / "params.yaml").write_text(json.dumps(ready.params))
+    trained = repository.run("python", "-m", "stages.train")
+    if body == "pass":
+        assert trained.code == 0, trained.err
+        evaluated = repository.run("python", "-m", "stages.evaluate")
+        assert evaluated.code == 0, evaluated.err
+        assert "Test accuracy" in evaluated.out
+    else:
+        assert "Traceback" in trained.err
+        assert "own.py" in trained.err
+        assert trained.err.endswith("ValueError\n")

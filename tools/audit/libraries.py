@@ -17,6 +17,7 @@ _DISTRIBUTIONS = {
     "zlib_ng": "zlib-ng",
     "mpl_toolkits": "matplotlib",
 }
+WITHOUT_INFLUENCE = {"tqdm"}  # it draws on a terminal, and no output depends on it
 _SAME = ("keras", "matplotlib", "numpy", "pooch", "requests", "tensorflow")
 
 

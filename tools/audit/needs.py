@@ -58,7 +58,11 @@ def find(code: sources.Sources, module: str) -> Needs:
     required = {
         key: read.where for (name, key), read in flow.reads.items() if name == libraries.ENVIRONMENT
     }
-    imported = {libraries.distribution(name): where for name, where in closure.libraries.items()}
+    imported = {
+        libraries.distribution(name): where
+        for name, where in closure.libraries.items()
+        if name not in libraries.WITHOUT_INFLUENCE
+    }
     templates = {f"{name}.py": where for name, where in flow.dynamic.items() if "$" in name}
     return Needs(
         files={start: f"{start}:1"} | closure.files | templates,

@@ -84,7 +84,9 @@ def watch(root: Path, stage: Stage) -> Record:
         written=set(found["written"]),
         params={(file, key) for file, key in found["params"]},
         modules=set(found["modules"]),
-        libraries={libraries.distribution(name) for name in names - ours},
+        libraries={
+            libraries.distribution(name) for name in names - ours - libraries.WITHOUT_INFLUENCE
+        },
     )
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -20,7 +20,11 @@ T = TypeVar("T")
 _STARTED = time.time_ns()  # code that is saved from here on is not what was imported
 
 
-def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path] = ()) -> None:
+def run(
+    read: Callable[[], T],
+    main: Callable[[T], Callable[[], None] | None],
+    inputs: Sequence[Path] = (),
+) -> None:
     """Runs ``main(read())`` and ends the process with status 1 on an error of the user's.
 
     DVC hashes code, parameters and inputs when a stage has ended. Were they edited while it ran,
@@ -29,7 +33,8 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
 
     Args:
         read: Gives the settings of the stage, the same ones whenever the files are the same.
-        main: Does the work, reads the inputs and writes the outputs.
+        main: Does the work, reads the inputs and writes the outputs. It may return a function
+            without arguments, which is called once the result is accepted.
         inputs: The data files that ``main`` reads.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -39,7 +44,8 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code, settings, stamps = _sources(), read(), _stamps(inputs)
-        main(settings)
+        _refuse_later_time_stamps(_loaded(code))
+        once_accepted = main(settings)
         if read() != settings:
             raise _moved("The configuration")
         if _stamps(inputs) != stamps:
@@ -48,6 +54,8 @@ def run(read: Callable[[], T], main: Callable[[T], None], inputs: Sequence[Path]
         used = _loaded({**code, **now})
         if any(code.get(path) != now.get(path) or _saved_since_start(path) for path in used):
             raise _moved("The code")
+        if once_accepted:
+            once_accepted()
     except UserError as error:
         _fail(str(error))
     except MemoryError as error:
@@ -115,6 +123,17 @@ def _loaded(sources: dict[Path, str]) -> dict[Path, str]:
 
 def _saved_since_start(path: Path) -> bool:
     return path.stat().st_mtime_ns > _STARTED
+
+
+def _refuse_later_time_stamps(sources: Iterable[Path]) -> None:
+    """Refuses before the work what would be refused after it, by a clock that is ahead say."""
+    for path in sources:
+        if _saved_since_start(path):
+            raise UserError(
+                f"{path.as_posix()}: expected a time stamp before the start of this stage, found "
+                f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(path.stat().st_mtime))}.\n"
+                "If it was saved just now, run again; if the clock was ahead, `touch` it first."
+            )
 
 
 def _stamps(inputs: Sequence[Path]) -> dict[Path, tuple[int, int]]:

@@ -18,7 +18,7 @@ class Augmentation:
     Attributes:
         shift: Moved along each axis by up to so many pixels.
         rotation: Turned by up to so many degrees.
-        zoom: Made larger or smaller by up to this share.
+        zoom: Made larger or smaller by up to this fraction.
         flip: Mirrored left to right, half of the images.
         cutout: A square of so many pixels is set to 0 (DeVries and Taylor, 2017).
     """
@@ -99,10 +99,10 @@ def _cut_out(images: "tf.Tensor", seed: "tf.Tensor", size: int) -> "tf.Tensor":
 
     count, height, width, _ = images.shape
     seeds = tf.unstack(tf.random.split(seed, 2))
-    kept = []
+    outside = []
     for axis_seed, length in zip(seeds, (height, width), strict=True):
         first = tf.random.stateless_uniform([count, 1], axis_seed, 0, length, tf.int32) - size // 2
         place = tf.range(length)
-        kept.append((place < first) | (place >= first + size))
-    rows, columns = kept
+        outside.append((place < first) | (place >= first + size))
+    rows, columns = outside
     return images * tf.cast(rows[:, :, None] | columns[:, None, :], tf.float32)[..., None]

@@ -7,12 +7,12 @@ configuration is never taken for one's own. It is no output of the pipeline and 
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stages.lib.core import files
 
@@ -50,16 +50,30 @@ class Checkpoint:
                 _note(f"{', '.join(others)}: of another configuration, code or data; not used.")
             return []
         try:
-            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                arrays = [content[f"variable_{at}"] for at in range(len(variables))]
-                history: History = json.loads(str(content["history"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            _note(f"{self._path.name}: damaged ({error}); not used, training starts anew.")
+            arrays, history = self._read(variables)
+        except Exception as error:  # whatever zipfile, zlib, NumPy and json say to damaged bytes
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            _note(f"{self._path.name}: damaged ({reason}); not used, training starts anew.")
             return []
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         print(f"Going on after epoch {len(history)}, where an earlier training was interrupted.")
         return history
+
+    def _read(self, variables: Sequence[Any]) -> tuple[list[npt.NDArray[Any]], History]:
+        """The kept values of ``variables``, of their shapes and types, and the history."""
+        with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            arrays = [content[f"variable_{at}"] for at in range(len(variables))]
+            history: History = json.loads(str(content["history"]))
+        for variable, array in zip(variables, arrays, strict=True):
+            expected = variable.numpy()
+            if array.shape != expected.shape or array.dtype != expected.dtype:
+                raise ValueError(
+                    f"{array.dtype} {array.shape} for {expected.dtype} {expected.shape}"
+                )
+        if not history or not all(isinstance(row, dict) for row in history):
+            raise ValueError("no history")
+        return arrays, history
 
     def remove(self) -> None:
         """Removes the kept state, once the outputs of the training are in place."""

@@ -1,9 +1,9 @@
 """TensorFlow's fused kernels for Keras objects: same formulas and variables, one pass over memory.
 
-Keras 3 writes optimizers and batch normalization as a dozen small operations
-each. `fuse` replaces, on the objects themselves, the method that holds the
-formula; clipping, weight decay, schedules, averages, constraints, checkpoints
-and saved files stay Keras's. What has no kernel of the same formula is left alone.
+Keras 3 writes optimizers and batch normalization as a dozen small operations each. ``fuse``
+replaces, on the objects themselves, the method that holds the formula; clipping, weight decay,
+schedules, averages, constraints, checkpoints and saved files stay Keras's. What has no kernel of
+the same formula is left alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def fuse(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Makes training of `model` use fused kernels where there are any."""
+    """Makes training of ``model`` use fused kernels where there are any."""
     import keras
 
     updates = {
@@ -36,7 +36,7 @@ def fuse(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def _adam(optimizer: Any) -> Update:
-    """Returns Adam's update, Kingma and Ba (2015), end of section 2."""
+    """Adam's update. Source: Kingma and Ba, Adam, 2015, end of section 2."""
     import tensorflow as tf
 
     def update(gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
@@ -59,7 +59,7 @@ def _adam(optimizer: Any) -> Update:
 
 
 def _sgd(optimizer: Any) -> Update:
-    """Returns gradient descent's update with or without (Nesterov) momentum."""
+    """Gradient descent's update with or without (Nesterov) momentum."""
     import tensorflow as tf
 
     def update(gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
@@ -82,13 +82,13 @@ def _sgd(optimizer: Any) -> Update:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Tells whether batch normalization is over images' last axis and nothing special."""
+    """Whether batch normalization is over images' last axis and nothing special."""
     special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
     return not special and len(layer.input.shape) == 4 and layer.axis in (-1, 3)
 
 
 def _batch_norm(layer: Any) -> Callable[..., tf.Tensor]:
-    """Returns the layer's `call` with a fused kernel in training."""
+    """The layer's ``call`` with a fused kernel in training."""
     import tensorflow as tf
 
     plain = layer.call

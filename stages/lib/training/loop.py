@@ -1,9 +1,8 @@
 """Training and evaluation of a Keras model with many steps in one graph.
 
-`Model.fit` comes back to Python and through a tf.data pipeline at every step,
-which costs a small network more than its arithmetic. Here the images stay in
-memory, each step gathers its rows by index inside one `tf.while_loop`, and
-Python is back only for the next epoch or to report progress.
+``Model.fit`` comes back to Python and through a tf.data pipeline at every step, which costs a small
+network more than its arithmetic. Here the images stay in memory, each step gathers its rows by
+index inside one ``tf.while_loop``, and Python is back only for the next epoch or to report.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Scores(NamedTuple):
-    """Mean loss over images (nats for a cross-entropy) and accuracy (0..1)."""
+    """Mean loss over images (nats for a cross-entropy) and accuracy (0 to 1)."""
 
     loss: float
     accuracy: float
@@ -36,22 +35,22 @@ Report = Callable[[int, int, Scores], None]  # steps done, steps in all, scores 
 
 
 class Loop:
-    """Trains and evaluates `model`; make both within the strategy's scope, if any.
+    """Training and evaluation of a model; make both within the strategy's scope, if any.
 
-    All state is in `model.variables` and `optimizer.variables`: training goes
-    on bit for bit where these are restored. Of several replicas each takes its
-    slice of every batch, and gradients are summed before the optimizer clips
-    or averages them, so that it sees those of one process.
+    All state is in ``variables``: training goes on bit for bit where these are restored. Of several
+    replicas each takes its slice of every batch, and gradients are summed before the optimizer
+    clips or averages them, so that it sees those of one process. Losses contain the penalties that
+    layers add, in training and in evaluation, as Keras's own do.
 
     Args:
-        model: built, images (N, H, W) or (N, H, W, C) to outputs (N, K).
-        optimizer: any of Keras's; its learning rate is set step by step.
-        loss: labels (N,) and outputs (N, K) to the loss of each image (N,), as
-            the `call` of Keras's losses is.
-        batch_size: images in a step, over all replicas.
-        augment: images of a step and a seed, int32 (2,), for
-            `tf.random.stateless_*` to images of the same shape.
-        seed: first of augment's two; the second numbers steps and replicas.
+        model: Built, images N x H x W or N x H x W x C to outputs N x K.
+        optimizer: Any of Keras's; its learning rate is set step by step.
+        loss: Labels (N) and outputs (N x K) to the loss of each image (N), as the ``call`` of
+            Keras's losses is.
+        batch_size: The number of images in a step, over all replicas.
+        augment: Images of a step and a seed, int32 (2,), for ``tf.random.stateless_*`` to images of
+            the same shape.
+        seed: The first of augment's two; the second numbers steps and replicas.
     """
 
     def __init__(
@@ -91,16 +90,16 @@ class Loop:
         report: Report | None = None,
         report_every: int = 100,
     ) -> Scores:
-        """Trains once on each image of the permutation and returns the scores on the way.
+        """The mean scores on the way of one training on each image of the permutation.
 
         Args:
-            images: float32 (N, H, W) or (N, H, W, C), from `as_tensor`.
-            labels: integers (N,), from `as_tensor`.
-            permutation: indices of images in the order of training; what is
-                left after the last full batch makes a smaller one.
-            rates: float32 (steps,), the learning rate of every step.
-            report: called with steps done, steps in all and the scores so far.
-            report_every: steps between two reports. Bits do not depend on it.
+            images: float32, N x H x W or N x H x W x C, from ``as_tensor``.
+            labels: Integers, N, from ``as_tensor``.
+            permutation: Indices of images in the order of training; what is left after the last
+                full batch makes a smaller one.
+            rates: float32, the learning rate of every step.
+            report: Called with steps done, steps in all and the scores so far.
+            report_every: The number of steps between two reports. Bits do not depend on it.
         """
         import tensorflow as tf
 
@@ -114,8 +113,8 @@ class Loop:
             chunks.append(indices[np.newaxis, full * size :])
         steps, totals = 0, tf.zeros(2, tf.float64)
         for chunk in chunks:
-            of_chunk = tf.constant(rates[steps : steps + len(chunk)])
-            totals = self._train(images, labels, tf.constant(chunk), of_chunk, totals)
+            chunk_rates = tf.constant(rates[steps : steps + len(chunk)])
+            totals = self._train(images, labels, tf.constant(chunk), chunk_rates, totals)
             steps += len(chunk)
             if report:
                 scores = _mean(totals, min(steps * size, count))
@@ -123,7 +122,7 @@ class Loop:
         return _mean(totals, count)
 
     def evaluate(self, images: tf.Tensor, labels: tf.Tensor, batch_size: int = 1000) -> Scores:
-        """Returns the scores of the model as it is, at inference."""
+        """The scores of the model as it is, at inference."""
         import tensorflow as tf
 
         totals = tf.zeros(2, tf.float64)
@@ -140,7 +139,7 @@ class Loop:
         rates: tf.Tensor,
         totals: tf.Tensor,
     ) -> tf.Tensor:
-        """Trains on batches of indices, (S, B), and adds to the totals, float64 (2,)."""
+        """The totals, float64 (2,), after training on batches of indices (S steps x B images)."""
         import tensorflow as tf
 
         def body(step: tf.Tensor, totals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -155,11 +154,11 @@ class Loop:
         return totals
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """Trains on this replica's share of one batch; returns its sums, float64 (2,)."""
+        """The sums, float64 (2,), of training on this replica's part of one batch."""
         import tensorflow as tf
 
         size = batch.shape[0]
-        batch, weights = self._share(batch)
+        batch, weights = self._part(batch)
         inputs, labels = tf.gather(images, batch), tf.gather(labels, batch)
         if self._augment:
             inputs = self._augment(inputs, self._step_seed())
@@ -174,14 +173,17 @@ class Loop:
         return _sums(loss * size, labels, outputs, weights)
 
     def _test_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Returns the sums over a batch, float64 (2,)."""
+        """The sums over a batch, float64 (2,)."""
         import tensorflow as tf
 
         outputs = self._model(images, training=False)
-        return _sums(tf.reduce_sum(self._loss(labels, outputs)), labels, outputs)
+        loss = tf.reduce_sum(self._loss(labels, outputs))
+        if penalties := self._model.losses:
+            loss += sum(penalties) * tf.cast(tf.shape(outputs)[0], loss.dtype)
+        return _sums(loss, labels, outputs)
 
     def _gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
-        """Returns one gradient for each trainable variable, summed over replicas."""
+        """One gradient for each trainable variable, summed over replicas."""
         import tensorflow as tf
 
         variables = [variable.value for variable in self._model.trainable_variables]
@@ -191,11 +193,11 @@ class Loop:
             gradients = context.all_reduce("SUM", gradients)
         return list(gradients)
 
-    def _share(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns this replica's indices and their weights, None where all are 1.
+    def _part(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """This replica's indices and their weights, None where all are 1.
 
-        Shares have one static size; where the batch does not divide, the last
-        ones are filled up with its last image at weight 0.
+        Parts have one static size; where the batch does not divide, the last ones are filled up
+        with its last image at weight 0.
         """
         import tensorflow as tf
 
@@ -204,12 +206,12 @@ class Loop:
         size = batch.shape[0]
         length = -(-size // self._replicas)
         positions = _replica() * length + tf.range(length)
-        share = tf.gather(batch, tf.minimum(positions, size - 1))
+        part = tf.gather(batch, tf.minimum(positions, size - 1))
         weights = tf.cast(positions < size, tf.float32)
-        return share, weights if size % self._replicas else None
+        return part, weights if size % self._replicas else None
 
     def _step_seed(self) -> tf.Tensor:
-        """Returns int32 (2,), another one at every step and in every replica."""
+        """A seed, int32 (2,), another one at every step and in every replica."""
         import tensorflow as tf
 
         iterations = tf.cast(self._optimizer.variables[0].value, tf.int32)
@@ -217,7 +219,7 @@ class Loop:
 
 
 def _replica() -> Any:
-    """Returns the number of the replica that runs this, 0 to replicas - 1."""
+    """The number of the replica that runs this, from 0 on."""
     import tensorflow as tf
 
     return tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -226,26 +228,26 @@ def _replica() -> Any:
 def _sums(
     loss: tf.Tensor, labels: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Returns the summed loss and the number of images right, float64 (2,)."""
+    """The summed loss and the number of correct predictions, float64 (2,)."""
     import tensorflow as tf
 
-    right = tf.cast(tf.equal(tf.argmax(outputs, -1, labels.dtype), labels), tf.float32)
-    right = right if weights is None else right * weights
-    return tf.cast(tf.stack([loss, tf.reduce_sum(right)]), tf.float64)
+    correct = tf.cast(tf.equal(tf.argmax(outputs, -1, labels.dtype), labels), tf.float32)
+    correct = correct if weights is None else correct * weights
+    return tf.cast(tf.stack([loss, tf.reduce_sum(correct)]), tf.float64)
 
 
 def _mean(totals: tf.Tensor, count: int) -> Scores:
-    loss, right = (totals.numpy() / count).tolist()
-    return Scores(loss, right)
+    loss, accuracy = (totals.numpy() / count).tolist()
+    return Scores(loss, accuracy)
 
 
 def cross_entropy(num_classes: int, label_smoothing: float = 0.0) -> Loss:
-    """Returns a function of labels (N,) and logits (N, K): the loss, float32 (N,), in nats.
+    """The function of labels (N) and logits (N x K) that gives the loss, float32 (N), in nats.
 
     Args:
         num_classes: K.
-        label_smoothing: share of the target that is spread over all classes, 0..1
-            (Szegedy et al., Rethinking the Inception Architecture, 2016).
+        label_smoothing: The fraction of the target that is spread over all classes, 0 to 1.
+            Source: Szegedy et al., Rethinking the Inception Architecture, 2016.
     """
     import keras
 
@@ -262,13 +264,13 @@ def cross_entropy(num_classes: int, label_smoothing: float = 0.0) -> Loss:
 
 
 def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
-    """Returns a tensor on the array's own memory, or on one copy of it.
+    """A tensor on the array's own memory, or on one copy of it.
 
-    `tf.convert_to_tensor` makes two copies. Do not write to the array after.
+    ``tf.convert_to_tensor`` makes two copies. Do not write to the array after.
 
     Args:
-        array: any shape and dtype; copied unless writable, contiguous and aligned as
-            `split_file.aligned_empty` makes them (on other memory TensorFlow aborts the process).
+        array: Any shape and dtype; copied unless writable, contiguous and aligned as
+            ``split_file.aligned_empty`` makes them (on other memory TensorFlow aborts the process).
     """
     import tensorflow as tf
 

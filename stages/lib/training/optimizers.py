@@ -16,7 +16,7 @@ def make(name: str, weight_decay: float) -> "keras.optimizers.Optimizer":
 
     Args:
         name: One of ``names()``.
-        weight_decay: The share of every weight that a step of learning rate 1 takes off.
+        weight_decay: The fraction of every weight that a step of learning rate 1 takes off.
             Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
     optimizer: keras.optimizers.Optimizer = _kinds()[name](weight_decay=weight_decay)

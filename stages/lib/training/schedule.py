@@ -13,7 +13,7 @@ def learning_rates(
         peak: The highest one.
         schedule: After the warm-up it stays (``constant``), or falls to 0 in proportion
             (``linear``) or along half a cosine wave (``cosine``; Loshchilov and Hutter, 2017).
-        warmup: The share of the steps over which it rises in proportion to the step.
+        warmup: The fraction of the steps over which it rises in proportion to the step.
         steps: The number of steps of the whole training.
 
     Returns:

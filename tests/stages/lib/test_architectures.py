@@ -1,9 +1,175 @@
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from stages.lib import architectures
 from stages.lib.core.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
+
+OWN = """
+import keras
+
+layers = keras.layers
+
+
+class Scale(layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+@keras.saving.register_keras_serializable()
+class RegisteredScale(Scale):
+    pass
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(layers.Flatten()(inputs))
+
+
+def build(input_shape, num_classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(inputs)
+    BODY
+"""
+
+ENDINGS = {
+    "plain": "return keras.Model(inputs, layers.Dense(num_classes)(x))",
+    "registered": "return keras.Model(inputs, layers.Dense(num_classes)(RegisteredScale()(x)))",
+    "unregistered": "return keras.Model(inputs, layers.Dense(num_classes)(Scale()(x)))",
+    "lambda": "return keras.Model(inputs, layers.Dense(num_classes)("
+    "layers.Lambda(lambda x: 2 * x)(x)))",
+    "nested lambda": "inner = keras.Sequential([layers.Dense(4), layers.Lambda(lambda x: 2 * x)])\n"
+    "    return keras.Model(inputs, layers.Dense(num_classes)(inner(x)))",
+    "subclassed": "return Subclassed()",
+    "not built": "return keras.Sequential([layers.Flatten(), layers.Dense(num_classes)])",
+    "no model": "return x",
+    "two outputs": "d = layers.Dense(num_classes)(x)\n    return keras.Model(inputs, [d, d])",
+    "outputs": "return keras.Model(inputs, layers.Dense(num_classes + 1)(x))",
+    "input": "i = keras.Input((9, 9))\n"
+    "    return keras.Model(i, layers.Dense(num_classes)(layers.Flatten()(i)))",
+    "dense softmax": "return keras.Model("
+    'inputs, layers.Dense(num_classes, activation="softmax")(x))',
+    "softmax layer": "return keras.Model(inputs, layers.Softmax()(layers.Dense(num_classes)(x)))",
+    "softmax operation": "return keras.Model("
+    "inputs, keras.ops.softmax(layers.Dense(num_classes)(x)))",
+    "activation layer": "return keras.Model("
+    'inputs, layers.Activation("softmax")(layers.Dense(num_classes)(x)))',
+    "sigmoid": 'return keras.Model(inputs, layers.Dense(num_classes, activation="sigmoid")(x))',
+    "nested softmax": "return keras.Sequential([keras.Input(input_shape), "
+    'layers.Flatten(), keras.Sequential([layers.Dense(num_classes, activation="softmax")])])',
+    "value error": 'raise ValueError("of the author")',
+    "empty value error": "raise ValueError",
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """``own("lambda")`` builds a network of an author's own as train does."""
+    names = iter(range(100))
+    monkeypatch.setattr(architectures, "FOLDER", tmp_path)
+    monkeypatch.setattr(
+        importlib.import_module("stages.models"),
+        "__path__",
+        [str(tmp_path)],
+    )
+
+    def build(ending: str) -> Any:
+        name = f"own{tmp_path.name[-3:]}{next(names)}".replace("-", "_")
+        (tmp_path / f"{name}.py").write_text(OWN.replace("BODY", ENDINGS[ending]))
+        importlib.invalidate_caches()
+        try:
+            model = architectures.build(name, (4, 4), 3, {})
+            architectures.refuse_unloadable(name, model)
+        except UserError as error:
+            raise UserError(str(error).replace(name, "own")) from None
+        return model
+
+    return build
+
+
+def refusal(build: Callable[[str], Any], ending: str) -> str:
+    with pytest.raises(UserError) as refused:
+        build(ending)
+    message = str(refused.value)
+    assert message.startswith("stages/models/own.py: build: expected ")
+    assert len(message.splitlines()) == 2
+    return message
+
+
+@pytest.mark.parametrize("ending", ["plain", "registered"])
+def test_networks_that_load_are_accepted(ending: str, own: Callable[[str], Any]) -> None:
+    assert own(ending).output_shape == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        ("unregistered", "Could not locate class 'Scale'"),
+        ("lambda", "`Lambda` layer"),
+        ("nested lambda", "`Lambda` layer"),
+    ],
+)
+def test_networks_that_would_not_load_are_refused(
+    ending: str, reason: str, own: Callable[[str], Any]
+) -> None:
+    message = refusal(own, ending)
+    assert "a model that loads again once it is saved, found: " in message
+    assert reason in message
+    assert "@keras.saving.register_keras_serializable()" in message
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        ("subclassed", "expected a model of known shapes, keras.Model(inputs, outputs) from"),
+        ("not built", "expected a model of known shapes, keras.Model(inputs, outputs) from"),
+        ("no model", "expected a keras.Model, found KerasTensor"),
+        ("two outputs", "expected one input and one output, found 1 and 2"),
+        ("outputs", "expected 3 outputs, one a class, found outputs of shape (4,)"),
+        ("input", "expected images (4, 4) as input, found (9, 9)"),
+    ],
+)
+def test_networks_that_do_not_fit_the_data_set_are_refused(
+    ending: str, reason: str, own: Callable[[str], Any]
+) -> None:
+    assert reason in refusal(own, ending)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "dense softmax", "softmax layer", "softmax operation", "activation layer", "sigmoid",
+        "nested softmax",
+    ],
+)  # fmt: skip
+def test_networks_that_end_in_probabilities_are_refused(
+    ending: str, own: Callable[[str], Any]
+) -> None:
+    name = "sigmoid" if ending == "sigmoid" else "softmax"
+    message = refusal(own, ending)
+    assert f"expected a model that ends in logits, found {name} at its end" in message
+    assert "model.output: softmax" in message
+
+
+@pytest.mark.parametrize("ending", ["value error", "empty value error"])
+def test_an_error_of_the_authors_code_passes_as_it_is(
+    ending: str, own: Callable[[str], Any]
+) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 the message may be empty
+        own(ending)
+    assert str(raised.value) == ("of the author" if ending == "value error" else "")
 
 
 def test_finds_an_architecture_by_its_file_name() -> None:

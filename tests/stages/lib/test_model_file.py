@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stages.lib import model_file
+from stages.lib.core.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -18,6 +19,7 @@ import sys, pathlib, random
 junk = [bytearray(random.randrange(1, 99999)) for _ in range(200)]
 import keras
 from stages.lib import model_file
+from stages.lib.core.errors import UserError
 
 keras.utils.set_random_seed(3)
 layers = keras.layers
@@ -51,7 +53,7 @@ def test_keras_reads_the_file_back(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     model_file.save(model, path)
     images = np.random.default_rng(0).random((5, 2), np.float32)
-    loaded = keras.saving.load_model(path)
+    loaded = model_file.load(path)
     assert (loaded(images).numpy() == model(images).numpy()).all()
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.keras"]
 
@@ -69,3 +71,53 @@ def test_nothing_of_the_file_is_a_time_or_an_address(tmp_path: Path) -> None:
         int(part.split("}")[0].split(",")[0]) for part in config.split('shared_object_id": ')[1:]
     ]
     assert max(numbers, default=0) < 100
+
+
+def test_a_model_of_kerass_own_parts_is_not_saved_on_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import keras
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("saved")
+
+    monkeypatch.setattr(keras.saving, "save_model", refuse)
+    inner = keras.Sequential([keras.layers.Dense(2, activation="relu")])
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.ReLU()(inner(keras.ops.relu(inputs))))
+    assert model_file.obstacle_to_loading(model) is None
+
+
+def test_a_file_that_holds_a_layer_is_no_model(tmp_path: Path) -> None:
+    import keras
+
+    path = tmp_path / "model.keras"
+    model_file.save(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    members["config.json"] = json.dumps(config["config"]["layers"][1]).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=r"expected a Keras model as train writes it, found: "):
+        model_file.load(path)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may read everything")
+def test_a_model_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"")
+    path.chmod(0)
+    with pytest.raises(PermissionError):
+        model_file.load(path)
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    import keras
+
+    layers = [keras.Input((2,)), keras.layers.Dense(2, name="last")]
+    model = keras.Sequential(layers, name="net")
+    assert model_file.not_finite(model) is None
+    model.layers[-1].kernel.assign([[0, 1], [np.inf, 0]])
+    assert model_file.not_finite(model) == "net/last/kernel"

@@ -39,6 +39,15 @@ def test_cnn_halves_the_image_between_stages_while_it_can() -> None:
     assert sizes == [4, 2, 2, 2]
 
 
-def test_cnn_wants_as_many_numbers_of_convolutions_as_of_channels() -> None:
-    with pytest.raises(ValueError, match="a number for each"):
-        cnn.build((8, 8), 10, channels=[4, 4], convolutions=[1], dropout=0.0)
+@pytest.mark.parametrize(
+    ("channels", "convolutions", "expected"),
+    [
+        ([4, 4], [1], "convolutions: expected a number for each of channels [4, 4], found [1]"),
+        ([], [], "channels: expected at least one number, found none"),
+        ([4], [1], None),
+    ],
+)
+def test_cnn_wants_as_many_numbers_of_convolutions_as_of_channels(
+    channels: list[int], convolutions: list[int], expected: str | None
+) -> None:
+    assert cnn.problem(channels=channels, convolutions=convolutions, dropout=0.0) == expected

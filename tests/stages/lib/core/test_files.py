@@ -336,3 +336,10 @@ def test_a_source_that_cannot_be_read_is_named_itself(tmp_path: Path) -> None:
     ):
         shutil.copyfile(tmp_path / "none", temporary)
     assert caught.value.filename == str(tmp_path / "none")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_is_never_written_with_what_is_no_json(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "metrics.json", {"loss": value})
+    assert names(tmp_path) == []

@@ -1,6 +1,8 @@
 import errno
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -219,4 +221,33 @@ def test_code_saved_while_the_stage_was_still_importing_fails_it(repository: Rep
     )
     (repository.path / "stages/made.py").write_text(body, encoding="utf-8")
     done = repository.run("python", "-W", "ignore", "-m", "stages.made")
-    assert done.message.startswith("The code of this stage was changed while it ran")
+    assert "idx.py: expected a time stamp before the start of this stage" in done.message
+
+
+def test_code_with_a_later_time_stamp_is_refused_before_the_work(repository: Repository) -> None:
+    body = f'{PRELUDE}\nstage.run(lambda: 1, lambda settings: print("work"))\n'
+    (repository.path / "stages/made.py").write_text(body, encoding="utf-8")
+    an_hour_later = time.time() + 3600
+    os.utime(repository.path / "stages/lib/data/formats/idx.py", (an_hour_later, an_hour_later))
+    done = repository.run("python", "-m", "stages.made")
+    assert done.out == ""
+    assert "idx.py: expected a time stamp before the start of this stage, found " in done.message
+    assert "`touch` it" in done.message
+
+
+def test_what_main_returns_is_called_once_the_result_is_accepted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls: list[str] = []
+
+    def main(_: int) -> Callable[[], None]:
+        calls.append("work")
+        return lambda: calls.append("accepted")
+
+    stage.run(lambda: 1, main)
+    assert calls == ["work", "accepted"]
+    calls.clear()
+    with pytest.raises(SystemExit):
+        stage.run(lambda: len(calls), main)
+    assert calls == ["work"]
+    assert "The configuration of this stage was changed" in capsys.readouterr().err

@@ -57,12 +57,42 @@ def test_cutout_blanks_a_square_and_nothing_else() -> None:
     assert set(np.unique(changed)) == {0, 1}
 
 
-def test_rotation_and_zoom_keep_the_centre() -> None:
-    image = np.zeros((32, 7, 7), np.float32)
-    image[:, 3, 3] = 1
-    either: list[dict[str, Any]] = [{"rotation": 45.0}, {"zoom": 0.3}]
-    for settings in either:
-        assert change(image, **settings)[:, 3, 3] == pytest.approx(np.ones(32), abs=1e-4)
+# Pixel (x, y) has the value x - 4: turned and scaled about the centre it is again a plane, whose
+# slopes along x and y are those of the source's x, s cos(a) and -s sin(a), by the definition of a
+# rotation by a and of a zoom by 1 / s. Read inside, where no zeros come in from outside.
+PLANE = np.broadcast_to(np.arange(9, dtype=np.float32) - 4, (64, 9, 9)).copy()
+
+
+def slopes(images: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The slopes (N) along x and y of planes, read off two pixels on each side of the centre."""
+    return (images[:, 4, 5] - images[:, 4, 3]) / 2, (images[:, 5, 4] - images[:, 3, 4]) / 2
+
+
+def test_rotation_turns_about_the_centre_by_angles_up_to_the_limit() -> None:
+    turned = change(PLANE, rotation=40.0)
+    along_x, along_y = slopes(turned)
+    assert turned[:, 4, 4] == pytest.approx(np.zeros(64), abs=1e-5)
+    assert np.hypot(along_x, along_y) == pytest.approx(np.ones(64), abs=1e-5)
+    angles = np.degrees(np.arctan2(along_y, along_x))
+    assert np.abs(angles).max() <= 40.001
+    assert angles.max() > 25
+    assert angles.min() < -25
+    for y in (3, 5):  # the plane through the centre of these slopes, at the corners too
+        for x in (3, 5):
+            plane = (x - 4) * along_x + (y - 4) * along_y
+            assert turned[:, y, x] == pytest.approx(plane, abs=1e-5)
+
+
+def test_zoom_scales_about_the_centre_by_factors_up_to_the_limit() -> None:
+    zoomed = change(PLANE, zoom=0.3)
+    along_x, along_y = slopes(zoomed)
+    assert zoomed[:, 4, 4] == pytest.approx(np.zeros(64), abs=1e-5)
+    assert along_y == pytest.approx(np.zeros(64), abs=1e-5)
+    factors = 1 / along_x
+    assert factors.min() >= 0.7 - 1e-4
+    assert factors.max() <= 1.3 + 1e-4
+    assert factors.min() < 0.85
+    assert factors.max() > 1.15
 
 
 def test_a_quarter_turn_of_a_symmetric_cross_stays_inside() -> None:

@@ -72,6 +72,46 @@ def test_a_damaged_state_is_left_alone(damage: str, capsys: pytest.CaptureFixtur
     assert "a.npz: damaged" in capsys.readouterr().err
 
 
+def test_a_damaged_state_is_left_alone_wherever_the_damage_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = np.arange(200, dtype=np.float32)
+    checkpoint.Checkpoint("a").save([Variable(value.tolist()), Variable([1, 2])], HISTORY)
+    path = checkpoint.FOLDER / "a.npz"
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for trial in range(400):
+        damaged = bytearray(content)
+        for at in random.integers(0, len(content), 1 + trial % 3).tolist():
+            damaged[at] ^= 1 << int(random.integers(8))
+        if trial % 4 == 0:
+            damaged = bytearray(content[: int(random.integers(len(content)))])
+        path.write_bytes(damaged)
+        variables = [Variable([7] * 200), Variable([8, 8])]
+        history = checkpoint.Checkpoint("a").restore(variables)
+        said = capsys.readouterr().err
+        if history:  # a bit that says nothing of the state, such as the time of a member
+            assert history == HISTORY
+            assert (variables[0].value == value).all()
+            assert variables[1].value.tolist() == [1, 2]
+        else:
+            refused += 1
+            assert ".checkpoints/a.npz: damaged (" in said
+            assert len(said.splitlines()) == 1
+            assert variables[0].value.tolist() == [7] * 200
+            assert variables[1].value.tolist() == [8, 8]
+    assert refused > 250
+
+
+def test_a_state_of_other_shapes_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint.Checkpoint("a").save([Variable([1]), Variable([1, 2])], HISTORY)
+    variables = [Variable([7]), Variable([7, 8, 9])]
+    assert checkpoint.Checkpoint("a").restore(variables) == []
+    assert variables[0].value.tolist() == [7]
+    assert "a.npz: damaged (float32 (2,) for float32 (3,))" in capsys.readouterr().err
+
+
 def test_removing_leaves_nothing_behind() -> None:
     kept = checkpoint.Checkpoint("a")
     kept.save([Variable([1])], HISTORY)

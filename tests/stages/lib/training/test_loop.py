@@ -79,6 +79,55 @@ def test_equals_keras_with_batch_normalization_and_weight_decay(name: str) -> No
         assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_equals_keras_with_momentum(momentum: float, nesterov: bool) -> None:
+    import keras
+
+    ours, theirs, without = network(), network(), network()
+    made = [keras.optimizers.SGD(momentum=momentum, nesterov=nesterov) for _ in range(2)]
+    scores = train(ours, made[0])
+    loss = train_by_keras(theirs, made[1])
+    assert scores.loss == pytest.approx(loss, rel=2e-4)
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        assert mine.numpy() == pytest.approx(other.numpy(), rel=1e-3, abs=1e-5)
+    train(without, keras.optimizers.SGD())
+    assert np.abs(without.variables[0].numpy() - ours.variables[0].numpy()).max() > 1e-3
+
+
+@pytest.mark.parametrize("activity", [0.0, 0.03])
+def test_losses_contain_the_penalties_as_keras_has_it(activity: float) -> None:
+    import keras
+
+    def regularized() -> Any:
+        keras.utils.set_random_seed(5)
+        hidden = keras.layers.Dense(
+            6,
+            kernel_regularizer=keras.regularizers.L2(0.1),
+            activity_regularizer=keras.regularizers.L1(activity) if activity else None,
+        )
+        layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(3)]
+        return keras.Sequential([keras.Input((4, 4)), *layers])
+
+    ours, theirs, plain = regularized(), regularized(), regularized()
+    training = loop.Loop(ours, optimizers.make("sgd", 0.0), loop.cross_entropy(3), 35)
+    theirs.compile(
+        keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    before = training.evaluate(IMAGES, LABELS, batch_size=20)  # the last batch is smaller
+    expected = theirs.evaluate(IMAGES, LABELS, batch_size=20, verbose=0)
+    assert before.loss == pytest.approx(expected, rel=1e-5)
+    outputs = plain(IMAGES)
+    bare = keras.losses.sparse_categorical_crossentropy(LABELS, outputs, from_logits=True)
+    assert before.loss > float(np.mean(bare)) + 0.1  # so that a penalty left out would be seen
+    images, labels = loop.as_tensor(IMAGES), loop.as_tensor(LABELS)
+    scores = training.epoch(images, labels, np.arange(70), rates(2))
+    history = theirs.fit(IMAGES, LABELS, batch_size=35, epochs=1, shuffle=False, verbose=0)
+    assert scores.loss == pytest.approx(history.history["loss"][0], rel=1e-5)
+    after = theirs.evaluate(IMAGES, LABELS, verbose=0)
+    assert training.evaluate(IMAGES, LABELS, batch_size=32).loss == pytest.approx(after, rel=1e-5)
+
+
 def test_the_remainder_of_an_epoch_is_trained_on_and_counted() -> None:
     import keras
 
