@@ -37,9 +37,7 @@ PAUSES = (1.0, 8.0)  # seconds between two kills, drawn evenly
 
 def run(folder: Path, *command: str, check: bool = True) -> str:
     """What a command in a folder prints."""
-    done = subprocess.run(  # noqa: S603 this project's own commands
-        command, cwd=folder, capture_output=True, encoding="utf-8", check=False
-    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     if check and done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
     return done.stdout

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import os
-import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
