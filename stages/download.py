@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib.core import files, stage, versions
+from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
 from stages.lib.data import catalogue, fetch
 
@@ -12,8 +12,7 @@ EMBEDDED = Path("data/embedded")
 RAW = Path("data/raw")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(config.Schema, frozen=True):
     """What this stage reads of the catalogue's entry."""
 
     urls: list[str]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from stages.lib import architectures, metrics, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
@@ -21,12 +22,11 @@ TEST = Path("data/normalized/test.npz")
 REPORTS = Path("reports/evaluate")
 
 
-@dataclass(frozen=True)
-class Params:
+class Params(config.Schema, frozen=True):
     """The section ``evaluate`` of params.yaml."""
 
-    batch_size: Annotated[int, "[1, 1000000]"]
-    threads: Annotated[int, "[1, 1024]"]
+    batch_size: Annotated[int, Meta(ge=1, le=1000000, description="images at once")] = 1000
+    threads: Annotated[int, Meta(ge=1, le=1024, description="threads of one operation")] = 1
 
 
 @dataclass(frozen=True)

@@ -1,43 +1,40 @@
 """Normalize: raw files to float32 images from 0 to 1, in a training, validation and test split."""
 
-import zipfile
-import zlib
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from stages.lib import split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
-from stages.lib.data import catalogue, splits
-from stages.lib.data.formats import idx
+from stages.lib.data import catalogue, formats, splits
+from stages.lib.data.formats import Raw
 
 RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
 PIECE = 4096  # images that are float32 at once
 
-# What zipfile and NumPy raise on bytes that are not an archive of arrays
-_BROKEN = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
-Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # images, N x H x W (x C); labels, N
-
-
-@dataclass(frozen=True)
-class Params:
+class Params(config.Schema, frozen=True):
     """The section ``normalize`` of params.yaml."""
 
-    validation_fraction: Annotated[float, "[0, 1)"]
-    seed: Annotated[int, "[0, 4294967295]"]
+    validation_fraction: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="fraction of the training images held out, by class"),
+    ] = 0.1
+    seed: Annotated[int, Meta(ge=0, le=4294967295, description="draws the held-out images")] = 1
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(config.Schema, frozen=True):
     """What this stage reads of the catalogue's entry."""
 
-    format: Literal["idx", "npz"]
+    format: str
     files: dict[str, catalogue.File]
     pixel_max: catalogue.PixelMax
     class_names: catalogue.ClassNames
@@ -59,19 +56,17 @@ def read_settings() -> Settings:
     return Settings(dataset, entry, config.section(config.PARAMS, "normalize", Params))
 
 
-def read_raw(entry: Entry) -> tuple[Raw, Raw]:
+def read_raw(dataset: str, entry: Entry) -> tuple[Raw, Raw]:
     """The training and the test set as published.
 
     Raises:
-        UserError: A file is missing or not in the stated format.
+        UserError: The format is unknown, or a file is missing or not in it.
     """
-    paths = {role: raw_path(file) for role, file in entry.files.items()}
-    if entry.format == "npz":
-        return read_npz(paths["arrays"])
-    return (
-        (idx.read(paths["train_images"], (3, 4)), idx.read(paths["train_labels"], (1,))),
-        (idx.read(paths["test_images"], (3, 4)), idx.read(paths["test_labels"], (1,))),
-    )
+    known = formats.by_name()
+    where = f"{config.DATASETS}: {dataset}"
+    reader = known[config.one_of(entry.format, known, f"{where}.format")]
+    catalogue.check_parts(entry.files, reader.FILES, f"{where}.files: format {entry.format}")
+    return reader.read({part: raw_path(file) for part, file in entry.files.items()})
 
 
 def raw_path(file: catalogue.File) -> Path:
@@ -90,25 +85,6 @@ def raw_path(file: catalogue.File) -> Path:
             f"found {found}.\nRun `dvc repro`, which runs download first."
         )
     return path
-
-
-def read_npz(path: Path) -> tuple[Raw, Raw]:
-    """The training and the test set in an archive as Keras makes them.
-
-    Raises:
-        UserError: It is no such archive.
-    """
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
-            x_train, y_train, x_test, y_test = (
-                arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")
-            )
-    except _BROKEN as error:
-        raise UserError(
-            f"{path.as_posix()}: expected an .npz archive of x_train, y_train, x_test and y_test, "
-            f"found: {' '.join(str(error).split())}.\nSave one with numpy.savez_compressed."
-        ) from None
-    return (x_train, y_train), (x_test, y_test)
 
 
 def check(raw: Raw, split: str, entry: Entry) -> None:
@@ -149,10 +125,16 @@ def scale(images: npt.NDArray[Any], pixel_max: float) -> npt.NDArray[np.float32]
     return scaled
 
 
+def untrained(labels: npt.NDArray[Any], class_names: Sequence[str]) -> list[str]:
+    """The names of the classes that the training labels (N integers) lack."""
+    present = set(np.unique(labels).tolist())
+    return [name for label, name in enumerate(class_names) if label not in present]
+
+
 def main(settings: Settings) -> None:
     """Writes data/normalized/{train,validation,test}.npz."""
     entry = settings.entry
-    (images, labels), test = read_raw(entry)
+    (images, labels), test = read_raw(settings.dataset, entry)
     check((images, labels), "training", entry)
     check(test, "test", entry)
     if images.shape[1:] != test[0].shape[1:]:
@@ -160,19 +142,18 @@ def main(settings: Settings) -> None:
         raise _unexpected(
             "test", f"images of shape {shape} as for training", f"{test[0].shape[1:]}"
         )
-    kept, held_out = splits.hold_out(
+    training, held_out = splits.hold_out(
         labels, settings.params.validation_fraction, settings.params.seed
     )
-    if not len(kept):
-        raise UserError(
-            f"{config.PARAMS}: normalize.validation_fraction: expected a share that leaves images "
-            f"to train on, found {settings.params.validation_fraction}.\nLower it and run again."
-        )
     parts: dict[str, tuple[Raw, npt.NDArray[np.intp]]] = {
-        "train": ((images, labels), kept),
+        "train": ((images, labels), training),
         "validation": ((images, labels), held_out),
         "test": (test, np.arange(len(test[1]))),
     }
+    for name in untrained(labels[training], catalogue.names(entry.class_names, "en")):
+        print(
+            f"WARNING: class {name} has no training image; no model can learn it.", file=sys.stderr
+        )
     print(f"{settings.dataset}, pixels 0 to {entry.pixel_max:g} to float32 0 to 1:")
     with files.replacing(NORMALIZED) as temporary:
         temporary.mkdir()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 
 from stages.lib import metrics, split_file
 from stages.lib.core import config, files, stage, versions
@@ -49,18 +50,22 @@ TEST_KEYS = (
 )
 
 
-@dataclass(frozen=True)
-class Params:
+class Params(config.Schema, frozen=True):
     """The section ``plot`` of params.yaml."""
 
-    samples: Annotated[int, "[1, 100]"]
-    predictions: Annotated[int, "[1, 100]"]
-    mistakes: Annotated[int, "[1, 100]"]
-    class_names: Literal["en", "zh"]
+    samples: Annotated[int, Meta(ge=1, le=100, description="training images shown")] = 25
+    predictions: Annotated[
+        int, Meta(ge=1, le=100, description="test images shown with their probabilities")
+    ] = 15
+    mistakes: Annotated[
+        int, Meta(ge=1, le=100, description="most confident misclassified images shown")
+    ] = 15
+    class_names: Annotated[
+        Literal["en", "zh"], Meta(description="language of the class names on the report page")
+    ] = "en"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(config.Schema, frozen=True):
     """What this stage reads of the catalogue's entry."""
 
     title: str

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, to_builtins
 
 from stages.lib import architectures, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
@@ -29,21 +30,36 @@ MODEL = Path("models/model.keras")
 REPORTS = Path("reports/train")
 
 
-@dataclass(frozen=True)
-class Params:
-    """The section ``train`` of params.yaml."""
+class Params(config.Schema, frozen=True):
+    """The section ``train`` of params.yaml; defaults are those of the beginner tutorials."""
 
-    optimizer: str
-    learning_rate: Annotated[float, "(0, inf)"]
-    schedule: Literal["constant", "cosine", "linear"]
-    warmup: Annotated[float, "[0, 1)"]
-    weight_decay: Annotated[float, "[0, 1)"]
-    label_smoothing: Annotated[float, "[0, 1)"]
-    augmentation: augmentation.Augmentation
-    batch_size: Annotated[int, "[1, 65536]"]
-    epochs: Annotated[int, "[1, 10000]"]
-    seed: Annotated[int, "[0, 4294967295]"]
-    threads: Annotated[int, "[1, 1024]"]
+    optimizer: Annotated[
+        optimizers.Name, Meta(description="a Keras optimizer, by its lower-case name")
+    ] = "adam"
+    learning_rate: Annotated[float, Meta(gt=0, le=1e38, description="the highest one")] = 0.001
+    schedule: Annotated[
+        Literal["constant", "cosine", "linear"],
+        Meta(description="how the learning rate falls to 0 after the warm-up"),
+    ] = "constant"
+    warmup: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="fraction of the steps in which the learning rate rises"),
+    ] = 0.0
+    weight_decay: Annotated[
+        float, Meta(ge=0, lt=1, description="taken off every weight in a step of rate 1")
+    ] = 0.0
+    label_smoothing: Annotated[
+        float, Meta(ge=0, lt=1, description="fraction of the target spread over all classes")
+    ] = 0.0
+    augmentation: augmentation.Augmentation = augmentation.Augmentation()
+    batch_size: Annotated[int, Meta(ge=1, le=65536, description="images a step")] = 32
+    epochs: Annotated[int, Meta(ge=1, le=10000, description="passes over the images")] = 5
+    seed: Annotated[
+        int, Meta(ge=0, le=4294967295, description="of weights, order, dropout, augmentation")
+    ] = 1
+    threads: Annotated[
+        int, Meta(ge=1, le=1024, description="threads of one operation; part of the result")
+    ] = 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,6 @@ def read_settings() -> Settings:
     """Reads and checks the configuration."""
     installed = versions.require("keras", "numpy", "pyyaml", "tensorflow", "zlib-ng")
     params = config.section(config.PARAMS, "train", Params)
-    config.one_of(params.optimizer, optimizers.names(), f"{config.PARAMS}: train.optimizer")
     architecture = config.value(config.PARAMS, "model.architecture", str)
     build = architectures.builder(architecture)
     return Settings(
@@ -165,7 +180,7 @@ def run_record(
             "model.architecture": settings.architecture,
             **{f"model.{settings.architecture}.{k}": v for k, v in settings.arguments.items()},
             "model.output": settings.output,
-            **{f"train.{name}": value for name, value in asdict(settings.params).items()},
+            **{f"train.{name}": value for name, value in to_builtins(settings.params).items()},
         },
         "versions": settings.versions,
         "images": {"train": len(split.labels), "validation": len(validation.labels)},

@@ -136,6 +136,11 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
         raise ValueError(f"images of type {images.dtype} and shape {images.shape}")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         raise ValueError(f"labels of type {labels.dtype} and shape {labels.shape}")
+    last = len(arrays["class_names"]) - 1
+    if len(labels) and not (labels.min() >= 0 and labels.max() <= last):
+        raise ValueError(f"labels from {labels.min()} to {labels.max()}, of classes 0 to {last}")
+    if images.size and not (images.min() >= 0 and images.max() <= 1):  # as is so for NaN
+        raise ValueError(f"pixels from {images.min():g} to {images.max():g}, not from 0 to 1")
     return Split(
         images=images,
         labels=labels,

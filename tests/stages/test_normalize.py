@@ -1,5 +1,6 @@
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
-from stages import normalize
+from stages.lib.data.formats import idx
 from tests.conftest import ROOT, Finished, Project, Repository, idx_bytes
 
 Run = Callable[[str], Finished]
@@ -25,7 +26,7 @@ def normalized(project: Project, run_stage: Run) -> dict[str, dict[str, npt.NDAr
     project.save()
     project.put_raw()
     done = run_stage("normalize")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, ""), done.err
     assert project.left_over() == []
     return {name: split(project, name) for name in ("train", "validation", "test")}
 
@@ -180,7 +181,7 @@ NAN = np.where(np.arange(120).reshape(20, 2, 3) == 7, np.nan, 1.0)
     [
         ({"x_test": None}, "data/raw/tiny.npz: expected an .npz archive of x_train, y_train, "),
         ({"y_train": None}, "data/raw/tiny.npz: expected an .npz archive of x_train, y_train, "),
-        ({"y_test": np.array([0, "a", None, 1, 1])}, "found: Object arrays cannot be loaded"),
+        ({"y_test": np.array([0, "a", None, 1, 1])}, "found: y_test of Python objects"),
         ({"x_train": IMAGES[:, :, 0]}, "training set: expected images of N x H x W or N x "),
         ({"x_train": IMAGES[0, 0, 0]}, "x C, found shape ()."),
         ({"x_train": IMAGES[..., None, None]}, "x C, found shape (20, 2, 3, 1, 1)."),
@@ -308,11 +309,21 @@ def test_a_wrong_parameter_is_named(
     assert message in refusal(project, run_stage)
 
 
-def test_a_share_that_leaves_none_to_train_on_is_refused(project: Project, run_stage: Run) -> None:
+def test_every_class_keeps_an_image_to_train_on(project: Project, run_stage: Run) -> None:
     project.params["normalize"]["validation_fraction"] = 0.99
-    assert refusal(project, run_stage) == (
-        "params.yaml: normalize.validation_fraction: expected a share that leaves images to train "
-        "on, found 0.99.\nLower it and run again."
+    arrays = normalized(project, run_stage)
+    assert sorted(arrays["train"]["labels"].tolist()) == [0, 1]
+    assert len(arrays["validation"]["labels"]) == 18
+
+
+def test_a_class_without_training_images_is_named(project: Project, run_stage: Run) -> None:
+    project.tiny["class_names"] = ["even", "odd", "neither"]
+    project.put_raw()
+    project.save()
+    done = run_stage("normalize")
+    assert (done.code, done.err) == (
+        0,
+        "WARNING: class neither has no training image; no model can learn it.\n",
     )
 
 
@@ -331,14 +342,14 @@ def test_a_file_edited_while_it_is_read_fails_the_stage(
 ) -> None:
     project.put_raw()
     path = project.path / "data/raw/test_labels.gz"
-    read = normalize.idx.read  # type: ignore[attr-defined]
+    read = idx.read_array
 
     def edit_and_read(*arguments: Any) -> Any:
         array = read(*arguments)
         path.write_bytes(path.read_bytes() + b"\0")
         return array
 
-    monkeypatch.setattr("stages.lib.data.formats.idx.read", edit_and_read)
+    monkeypatch.setattr("stages.lib.data.formats.idx.read_array", edit_and_read)
     assert run_stage("normalize").message.startswith("An input file of this stage was changed")
 
 
@@ -361,3 +372,67 @@ def test_real_data_are_split_by_class(
         assert np.bincount(arrays["labels"]).tolist() == [count] * 10
     assert arrays["class_names"][0] == "T-shirt/top"
     assert arrays["class_names_zh"][9] == "短靴"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("files", {}, "expected train_images, .*, found no train_images and no "),
+        ("test_labels", None, "format idx: expected .*test_labels, found no test_labels"),
+        (
+            "test_label",
+            {"name": "a", "sha256": "0" * 64},
+            "format idx: expected one of .*; found 'test_label'.\nDid you mean 'test_labels'",
+        ),
+        ("format", "npz", "files: format npz: expected one of arrays; found 'train_images'"),
+        ("format", "IDX", "format: expected one of idx, npz; found 'IDX'.\nDid you mean 'idx'"),
+    ],
+)
+def test_files_that_do_not_make_up_the_format_are_named(
+    project: Project, run_stage: Run, key: str, value: Any, expected: str
+) -> None:
+    project.put_raw()
+    entry = project.tiny if key in project.tiny else project.tiny["files"]
+    if value is None:
+        del entry[key]
+    else:
+        entry[key] = value
+    project.save()
+    message = run_stage("normalize").message
+    assert re.match(f"datasets.yaml: tiny.*{expected}", message), message
+
+
+MADE = '''"""One text file a part: numbers from 0 to 9, one image of 2 x 2 and its label a line."""
+
+import numpy as np
+
+FILES = ("train", "test")
+
+
+def read(paths):
+    rows = {part: np.loadtxt(path, dtype=np.uint8, ndmin=2) for part, path in paths.items()}
+    train, test = ((r[:, 1:].reshape(-1, 2, 2), r[:, 0]) for r in (rows["train"], rows["test"]))
+    return train, test
+'''
+
+
+def test_a_format_is_one_file(repository: Repository) -> None:
+    (repository.path / "stages/lib/data/formats/digits_text.py").write_text(MADE, encoding="utf-8")
+    files = {}
+    for part, text in (("train", "0 1 2 3 4\n1 9 8 7 6\n" * 4), ("test", "1 9 9 9 0\n")):
+        path = repository.path / "data/raw" / f"{part}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        files[part] = {"name": path.name, "sha256": digest}
+    entry = {"title": "Made", "licence": "CC0", "citation": "None.", "format": "digits_text"}
+    entry |= {"urls": [], "files": files, "pixel_max": 9, "class_names": ["low", "high"]}  # type: ignore[dict-item]
+    text = yaml.safe_dump({"made": entry}, sort_keys=False)
+    with (repository.path / "datasets.yaml").open("a", encoding="utf-8") as stream:
+        stream.write(f"\n{text}")
+    repository.edit("params.yaml", "dataset: digits", "dataset: made")
+    done = repository.run("python", "-m", "stages.normalize")
+    assert done.code == 0, done.err
+    with np.load(repository.path / "data/normalized/test.npz") as arrays:
+        assert arrays["labels"].tolist() == [1]
+        assert arrays["images"].tolist() == [[[1, 1], [1, 0]]]

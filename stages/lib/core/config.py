@@ -1,14 +1,16 @@
-"""Values from YAML files, checked against the type annotations of those who read them.
+"""Values from YAML files, checked against the types of those who read them.
 
-A stage states what it reads as a frozen dataclass, an architecture as the keyword-only arguments
-of its ``build``. The annotations are the schema::
+A stage states what it reads as a ``Schema``, an architecture as the keyword-only arguments of its
+``build``::
 
-    epochs: Annotated[int, "[1, 10000]"]         # an integer in an interval as in mathematics
-    output: Literal["logits", "softmax"]         # one of these words
-    channels: list[Annotated[int, "[1, 4096]"]]  # a list of such values
+    class Params(config.Schema, frozen=True):
+        epochs: Annotated[int, Meta(ge=1, le=10000, description="passes over the images")] = 5
+        output: Literal["logits", "softmax"] = "logits"
 
-Every read raises the audit event ``stages.param`` with the file and the key, so that
-``python -m tools.audit`` can compare what a stage reads with what dvc.yaml declares.
+    def build(input_shape, num_classes, *, channels: list[Annotated[int, "[1, 4096]"]]): ...
+
+msgspec checks; what it refuses is said here in the words of a user. Every read raises the audit
+event ``stages.param`` with the file and the key.
 """
 
 import difflib
@@ -22,8 +24,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-import yaml
+import msgspec
+from msgspec import Meta
 
+from stages.lib.core import yaml_file
 from stages.lib.core.errors import UserError
 
 PARAMS = "params.yaml"
@@ -34,28 +38,8 @@ T = TypeVar("T")
 _NOUNS = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: by version 1.2 ``1e-3`` is a number, and no key occurs twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping whose keys all differ."""
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key '{key.value}' occurs twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return node
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A section of a YAML file; a key without a default is required, other keys are refused."""
 
 
 def value(file: str, key: str, hint: Any) -> Any:
@@ -65,11 +49,15 @@ def value(file: str, key: str, hint: Any) -> Any:
         UserError: The file cannot be read, or the key is missing, mistyped or out of range.
     """
     *parents, name = key.split(".")
-    return _pick(_mapping(file, ".".join(parents)), name, hint, file, key)
+    section_of_key = _mapping(file, ".".join(parents))
+    _announce(file, key)
+    if name not in section_of_key and type(None) not in get_args(hint):
+        raise _missing(name, section_of_key, f"{file}: {key}", file)
+    return convert(section_of_key.get(name), hint, f"{file}: {key}")
 
 
 def section(file: str, key: str, schema: type[T]) -> T:
-    """A whole section as an instance of the dataclass ``schema``; it holds no other keys.
+    """A whole section as an instance of ``schema``; it holds no other keys.
 
     Raises:
         UserError: As ``value``, or the section has a key that ``schema`` does not know.
@@ -80,40 +68,90 @@ def section(file: str, key: str, schema: type[T]) -> T:
 
 def checked(file: str, key: str, schema: type[T]) -> T:
     """As ``section``, but no read: for checks of more than the result depends on."""
-    return schema(**_check_mapping(_mapping(file, key), _hints(schema), f"{file}: {key}"))
+    return cast(T, convert(_mapping(file, key), schema, f"{file}: {key}"))
 
 
 def fields(file: str, key: str, schema: type[T]) -> T:
-    """The fields of the dataclass ``schema`` out of a section that others read too.
+    """The fields of ``schema`` out of a section that others read too.
 
     Raises:
         UserError: As ``value``.
     """
     mapping = _mapping(file, key)
-    return schema(
-        **{
-            name: _pick(mapping, name, hint, file, f"{key}.{name}")
-            for name, hint in _hints(schema).items()
-        }
-    )
+    names = [field.name for field in msgspec.structs.fields(cast(Any, schema))]
+    for name in names:
+        _announce(file, f"{key}.{name}")
+    own = {name: mapping[name] for name in names if name in mapping}
+    return cast(T, convert(own, schema, f"{file}: {key}"))
 
 
 def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str, Any]:
-    """A whole section as the keyword-only arguments of ``function``.
+    """A whole section as the keyword-only arguments of ``function``; defaults are its own.
 
     Raises:
-        UserError: As ``section``.
+        UserError: As ``section``, or an argument has no type.
     """
     _announce(file, key)
-    keywords = [
-        parameter.name
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    hints = _hints(function)
-    return _check_mapping(
-        _mapping(file, key), {name: hints[name] for name in keywords}, f"{file}: {key}"
-    )
+    return msgspec.structs.asdict(cast(Any, checked(file, key, arguments_schema(function))))
+
+
+def arguments_schema(function: Callable[..., object]) -> type[Schema]:
+    """The keyword-only arguments of a function as a ``Schema``.
+
+    Args:
+        function: Numbers in its annotations may have an interval, as in mathematics:
+            ``Annotated[float, "[0, 1)"]``.
+
+    Raises:
+        UserError: An argument has no type, or one that no YAML file can state.
+    """
+    place = f"{_place(function)}: {getattr(function, '__name__', 'build')}"
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise UserError(f"{place}: {error}.\nImport it, or correct the annotation.") from None
+    arguments_: list[Any] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        if name not in hints:
+            raise UserError(
+                f"{place}: the argument '{name}' has no type; expected one such as "
+                f'`{name}: int` or `{name}: Annotated[float, "[0, 1)"]`.\n'
+                "Add it; values of params.yaml are checked against it."
+            )
+        default = () if parameter.default is parameter.empty else (_default(parameter.default),)
+        arguments_.append((name, _with_limits(hints[name]), *default))
+    try:
+        schema = msgspec.defstruct("Arguments", arguments_, bases=(Schema,), kw_only=True)
+        msgspec.convert({}, schema | None)  # msgspec looks at the types when it first needs them
+    except msgspec.ValidationError:
+        pass  # an argument is required, as is no concern here
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{place}: an argument's type that no YAML file can state: {reason}.\n"
+            "Use int, float, bool, str, Literal, lists or dicts of these."
+        ) from None
+    return cast(type[Schema], schema)
+
+
+def convert(found: object, hint: Any, where: str) -> Any:
+    """A value out of a YAML file as the type ``hint``.
+
+    Args:
+        found: What the file holds.
+        hint: A type that msgspec knows.
+        where: ``FILE: KEY``, for messages.
+
+    Raises:
+        UserError: It is not of that type.
+    """
+    try:
+        return msgspec.convert(found, hint)
+    except msgspec.ValidationError as error:
+        path = re.search(r" - at `(?:key` in `)?\$(.*)`$", str(error))
+        raise _refusal(found, hint, where, path[1] if path else "") from None
 
 
 def one_of(name: str, allowed: Iterable[str], where: str) -> str:
@@ -138,34 +176,7 @@ def read(file: str) -> dict[str, Any]:
         UserError: The file is missing, empty, or no YAML mapping; or it is params.yaml and has a
             section that nothing reads.
     """
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 a SafeLoader
-    except FileNotFoundError:
-        raise UserError(
-            f"{file}: not found in {Path.cwd()}.\nRun stages from the top folder of the repository."
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not UTF-8 text.\nSave it as UTF-8 and run again.") from None
-    except yaml.MarkedYAMLError as error:
-        raise UserError(_syntax_message(file, error)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise UserError(
-            f"{file}: line {line}: not valid YAML: control character {error.character}.\n"
-            "Delete that character and run again."
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2025-02-30
-        raise UserError(
-            f"{file}: a value that YAML does not allow: {str(error).splitlines()[0]}.\n"
-            f"Mend it and run again; `git diff {file}` shows what changed."
-        ) from None
-    if not isinstance(content, dict):
-        found = "an empty file" if content is None else _show(content)
-        raise UserError(
-            f"{file}: expected keys and values, found {found}.\n"
-            f"Restore the committed one with `git checkout {file}`."
-        )
+    content = yaml_file.read(file)
     if file == PARAMS:
         _check_sections(content)
     return content
@@ -181,129 +192,157 @@ def _check_sections(content: dict[str, Any]) -> None:
         _refuse_unknown(content["model"], ["architecture", "output", *models], f"{PARAMS}: model")
 
 
-def _syntax_message(file: str, error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-    step = "Mend that line and run again."
-    if "\\t" in (error.problem or ""):
-        step = "YAML indents by spaces: replace the tab by spaces and run again."
-    return f"{file}:{place} not valid YAML: {error.problem or error.context}.\n{step}"
-
-
 def _mapping(file: str, key: str) -> dict[str, Any]:
     node: Any = read(file)
     done = ""
     for part in key.split(".") if key else []:
         if part not in node:
-            raise _missing(part, node, file, f"{done}{part}")
-        node = _section(node[part], file, f"{done}{part}")
+            raise _missing(part, node, f"{file}: {done}{part}", file)
+        node = node[part]
+        if not isinstance(node, dict):
+            raise _no_section(node, f"{file}: {done}{part}", file)
         done = f"{done}{part}."
     return cast(dict[str, Any], node)
-
-
-def _section(found: object, file: str, key: str) -> dict[str, Any]:
-    if isinstance(found, dict):
-        return found
-    raise UserError(
-        f"{file}: {key}: expected a section of keys and values, found {_show(found)}.\n"
-        f"Indent its keys below it; `git diff {file}` shows what changed."
-    )
-
-
-def _pick(mapping: Mapping[str, Any], name: str, hint: Any, file: str, key: str) -> Any:
-    _announce(file, key)
-    if name not in mapping and not _optional(hint):
-        raise _missing(name, mapping, file, key)
-    return _check(mapping.get(name), hint, f"{file}: {key}")
-
-
-def _missing(
-    name: str, mapping: Mapping[str, Any], file: str, key: str, known: Iterable[str] = ()
-) -> UserError:
-    names = [_short(str(other)) for other in mapping]
-    near = _nearest(name, set(names) - set(known))
-    step = f"Rename '{near}' if it is meant, or add" if near else "Add"
-    return UserError(
-        f"{file}: {key}: this key is missing; found {', '.join(names) or 'no keys'}.\n"
-        f"{step} '{name}' and run again; `git diff {file}` shows what changed."
-    )
 
 
 def _announce(file: str, key: str) -> None:
     sys.audit("stages.param", file, key)
 
 
-def _hints(schema: Any) -> dict[str, Any]:
-    return {
-        name: hint
-        for name, hint in typing.get_type_hints(schema, include_extras=True).items()
-        if name != "return"
-    }
+def _place(function: Callable[..., object]) -> str:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return str(function)
+    path = Path(code.co_filename)
+    name = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{name.as_posix()}:{code.co_firstlineno}"
 
 
-def _optional(hint: Any) -> bool:
-    return get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
+def _default(given: Any) -> Any:
+    if isinstance(given, (list, dict)):
+        return msgspec.field(default_factory=lambda: type(given)(given))
+    return given
 
 
-def _check_mapping(found: object, hints: Mapping[str, Any], where: str) -> dict[str, Any]:
-    file, _, key = where.partition(": ")
-    mapping = _section(found, file, key)
-    _refuse_unknown(mapping, hints, where)
-    for name, hint in hints.items():
-        if name not in mapping and not _optional(hint):
-            raise _missing(name, mapping, file, f"{key}.{name}", known=hints)
-    return {
-        name: _check(mapping.get(name), hint, f"{where}.{name}") for name, hint in hints.items()
-    }
+def _with_limits(hint: Any) -> Any:
+    """A type in which each interval, a text, has become the limits that msgspec checks."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        extras = [_limits(extra) if isinstance(extra, str) else extra for extra in inner[1:]]
+        return Annotated[(_with_limits(inner[0]), *extras)]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_with_limits(option) for option in inner)]  # noqa: UP007 made of a tuple
+    if origin in (list, dict, tuple):
+        return origin[tuple(_with_limits(option) for option in inner)]
+    return hint
+
+
+def _limits(interval: str) -> Meta:
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    limits: dict[str, float] = {}
+    if low != -math.inf:
+        limits["ge" if interval[0] == "[" else "gt"] = int(low) if low.is_integer() else low
+    if high != math.inf:
+        limits["le" if interval[-1] == "]" else "lt"] = int(high) if high.is_integer() else high
+    return Meta(**cast(Any, limits))
+
+
+# What a user is told
+
+
+def _refusal(found: object, hint: Any, where: str, path: str) -> UserError:
+    """The error about the value at a path such as ``.files[...].size`` below ``found``."""
+    for step in re.findall(r"\.([^.\[]+)|\[(\d+)\]|\[(\.\.\.)\]", path):
+        name, index, _ = step
+        if name:
+            hint = next(
+                f.type for f in msgspec.structs.fields(_option(hint, found)) if f.name == name
+            )
+            found, where = cast(dict[str, Any], found)[name], f"{where}.{name}"
+        elif index:
+            hint = get_args(_option(hint, found))[0]
+            found, where = cast(list[Any], found)[int(index)], f"{where}[{index}]"
+        else:
+            hint = get_args(_option(hint, found))[1]
+            key, found = next(
+                (k, v) for k, v in cast(dict[str, Any], found).items() if not _fits(v, hint)
+            )
+            where = f"{where}.{key}"
+    hint = _option(hint, found)
+    file = where.partition(": ")[0]
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        if not isinstance(found, dict):
+            return _no_section(found, where, file)
+        names = {field.name: field.required for field in msgspec.structs.fields(hint)}
+        for name in found:
+            if name not in names:
+                return _unknown(str(name), list(names), where)
+        name = next(name for name, required in names.items() if required and name not in found)
+        return _missing(name, found, f"{where}.{name}", file, known=names)
+    if get_origin(hint) is dict and not isinstance(found, dict):
+        return _no_section(found, where, file)
+    if get_origin(hint) is Literal and isinstance(found, str):
+        words = [str(word) for word in get_args(hint)]
+        expected = f"{where}: expected {_wanted(hint)}"
+        return UserError(f"{expected}; found '{_short(found)}'.\n{_suggest(found, words)}")
+    return _mistyped(found, hint, where)
+
+
+def _fits(found: object, hint: Any) -> bool:
+    try:
+        msgspec.convert(found, hint)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _option(hint: Any, found: object) -> Any:
+    """Of a type with alternatives the one that a value seems to be meant for."""
+    if get_origin(hint) is Annotated and get_args(hint)[0] not in _NOUNS:
+        return _option(get_args(hint)[0], found)
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    options = [option for option in get_args(hint) if option is not type(None)]
+    fitting = [
+        option
+        for option in options
+        if isinstance(found, dict)
+        == (get_origin(option) is dict or hasattr(option, "__struct_fields__"))
+    ]
+    return (fitting or options)[0]
+
+
+def _no_section(found: object, where: str, file: str) -> UserError:
+    return UserError(
+        f"{where}: expected a section of keys and values, found {yaml_file.show(found)}.\n"
+        f"Indent its keys below it; `git diff {file}` shows what changed."
+    )
+
+
+def _missing(
+    name: str, mapping: Mapping[str, Any], where: str, file: str, known: Iterable[str] = ()
+) -> UserError:
+    names = [_short(str(other)) for other in mapping]
+    near = _nearest(name, set(names) - set(known))
+    step = f"Rename '{near}' if it is meant, or add" if near else "Add"
+    return UserError(
+        f"{where}: this key is missing; found {', '.join(names) or 'no keys'}.\n"
+        f"{step} '{name}' and run again; `git diff {file}` shows what changed."
+    )
 
 
 def _refuse_unknown(mapping: Mapping[str, Any], allowed: Collection[str], where: str) -> None:
     for name in mapping:
         if name not in allowed:
-            key = f"{where}{'.' if ': ' in where else ': '}{_short(str(name))}"
-            raise UserError(
-                f"{key}: unknown key; allowed are {', '.join(allowed) or 'none'}.\n"
-                f"{_suggest(str(name), allowed) if allowed else 'Delete it and run again.'}"
-            )
+            raise _unknown(str(name), allowed, where)
 
 
-def _check(found: object, hint: Any, where: str) -> Any:
-    """``found`` as the annotation asks for it, or the error that says what it asks for."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if _optional(hint):
-        rest = [option for option in inner if option is not type(None)]
-        return None if found is None else _check(found, rest[0], where)
-    if origin in (Union, types.UnionType):
-        kinds = [option for option in inner if isinstance(found, get_origin(option) or option)]
-        return _check(found, (kinds or inner)[0], where)
-    if origin is Literal and isinstance(found, str):
-        return one_of(found, inner, where)
-    if origin is list and isinstance(found, list):
-        return [_check(item, inner[0], f"{where}[{at}]") for at, item in enumerate(found)]
-    if origin is dict:
-        names = _section(found, *where.split(": ", 1))
-        return {
-            str(name): _check(item, inner[1], f"{where}.{name}") for name, item in names.items()
-        }
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
-        return hint(**_check_mapping(found, _hints(hint), where))
-    plain = inner[0] if origin is Annotated else hint
-    typed = _float(found) if plain is float and type(found) is int else found
-    if type(typed) is not plain or (origin is Annotated and not _within(typed, inner[1])):
-        raise _mistyped(found, hint, where)
-    return typed
-
-
-def _float(number: int) -> float:
-    return float(number) if abs(number) < sys.float_info.max else math.inf
-
-
-def _within(number: Any, interval: str) -> bool:
-    """Whether a number lies in an interval such as ``[0, 1)`` or ``(0, inf)``."""
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    above = number >= low if interval[0] == "[" else number > low
-    below = number <= high if interval[-1] == "]" else number < high
-    return bool(above and below)
+def _unknown(name: str, allowed: Collection[str], where: str) -> UserError:
+    key = f"{where}{'.' if ': ' in where else ': '}{_short(name)}"
+    return UserError(
+        f"{key}: unknown key; allowed are {', '.join(allowed) or 'none'}.\n"
+        f"{_suggest(name, allowed) if allowed else 'Delete it and run again.'}"
+    )
 
 
 def _mistyped(found: object, hint: Any, where: str) -> UserError:
@@ -313,10 +352,10 @@ def _mistyped(found: object, hint: Any, where: str) -> UserError:
         step = "Write the number without quotes"
     elif plain is str and isinstance(found, (int, float)):
         step = "Write it in quotes"
-    elif get_origin(hint) is list and found is not None and not isinstance(found, dict):
+    elif get_origin(plain) is list and found is not None and not isinstance(found, dict):
         step = f"Write it in brackets, as in [{found}],"
     return UserError(
-        f"{where}: expected {_wanted(hint)}, found {_show(found)}.\n{step} and run again."
+        f"{where}: expected {_wanted(hint)}, found {yaml_file.show(found)}.\n{step} and run again."
     )
 
 
@@ -328,26 +367,28 @@ def _is_number(text: str) -> bool:
 
 
 def _wanted(hint: Any) -> str:
+    """A type in words: ``a number in [0, 1)``."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return f"{_wanted(inner[0])} in {inner[1]}"
+        interval = next(filter(None, map(_interval, inner[1:])), "")
+        return f"{_wanted(inner[0])} in {interval}" if interval else _wanted(inner[0])
     if origin is Literal:
-        return f"one of {', '.join(inner)}"
+        return f"one of {', '.join(map(str, inner))}"
     if origin is list:
         return f"a list, each {_wanted(inner[0])}"
     return _NOUNS.get(hint, "another kind of value")
 
 
-def _show(found: object) -> str:
-    if found is None:
-        return "nothing"
-    if isinstance(found, str):
-        return f"the text '{_short(found)}'"
-    if isinstance(found, bool):
-        return str(found).lower()
-    if isinstance(found, dict):
-        return f"a section with {_short(', '.join(str(name) for name in found)) or 'no keys'}"
-    return _short(str(found))
+def _interval(limits: object) -> str:
+    if not isinstance(limits, Meta):
+        return ""
+    low = "(-inf" if limits.ge is None and limits.gt is None else ""
+    high = "inf)" if limits.le is None and limits.lt is None else ""
+    if low and high:
+        return ""
+    low = low or (f"[{limits.ge:.12g}" if limits.ge is not None else f"({limits.gt:.12g}")
+    high = high or (f"{limits.le:.12g}]" if limits.le is not None else f"{limits.lt:.12g})")
+    return f"{low}, {high}"
 
 
 def _short(text: str) -> str:
@@ -363,6 +404,6 @@ def _suggest(name: str, names: Iterable[str]) -> str:
 def _nearest(name: str, names: Iterable[str]) -> str | None:
     """The most similar name, whatever its case, or None if none is similar."""
     folded = {other.casefold(): other for other in sorted(names)}
-    near = difflib.get_close_matches(name.casefold(), folded, n=5, cutoff=0.65)
+    near = difflib.get_close_matches(name[:100].casefold(), folded, n=5, cutoff=0.65)
     swapped = [other for other in near if sorted(other) == sorted(name.casefold())]
     return folded[(swapped or near)[0]] if near else None  # adma is adam rather than adamax

@@ -26,13 +26,13 @@ def require(*packages: str) -> dict[str, str]:
 def _checked(package: str) -> str:
     expected = str(config.value(ENVIRONMENT, package, str))
     try:
-        found = metadata.version(package)
+        installed = metadata.version(package)
     except metadata.PackageNotFoundError:
-        found = "none"
-    if found == expected:
-        return found
+        installed = "none"
+    if installed == expected:
+        return installed
     raise UserError(
-        f"{ENVIRONMENT}: {package}: expected version {expected}, installed is {found}.\n"
+        f"{ENVIRONMENT}: {package}: expected version {expected}, installed is {installed}.\n"
         "Run `pip install -r requirements.txt`; to move to another version, change it in "
-        f"{ENVIRONMENT} and requirements.txt both."
+        f"{ENVIRONMENT} and requirements.in. `dvc checkout` brings the former outputs back."
     )

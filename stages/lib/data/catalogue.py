@@ -1,48 +1,56 @@
 """The active entry of datasets.yaml."""
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
+
+from msgspec import Meta
 
 from stages.lib.core import config
 from stages.lib.core.errors import UserError
 
 T = TypeVar("T")
 
-# The files that a format consists of, as `files` names them
-ROLES = {
-    "idx": ("train_images", "train_labels", "test_images", "test_labels"),
-    "npz": ("arrays",),
-}
-
-PixelMax = Annotated[float, "[0.000001, 4294967295]"]  # float32 holds a pixel divided by it
-
-
-ClassNames = list[str] | dict[str, list[str]]  # English names, or names by language
 LANGUAGES = ("en", "zh")
+_LONGEST_NAME = 200  # letters of a class name
+
+# float32 holds a pixel divided by it
+PixelMax = Annotated[
+    float, Meta(ge=0.000001, le=4294967295, description="the raw value that becomes 1.0")
+]
+ClassNames = list[str] | dict[str, list[str]]  # English names, or names by language
 
 
-@dataclass(frozen=True)
-class File:
-    """A published file, the SHA-256 of its content, and its size in bytes where it is stated."""
+class File(config.Schema, frozen=True):
+    """A published file."""
 
-    name: str
-    sha256: str
-    size: Annotated[int, "[1, 1000000000000000]"] | None = None
+    name: Annotated[str, Meta(description="its file name, without folders")]
+    sha256: Annotated[str, Meta(description="the SHA-256 of its content, 64 digits of 0-9, a-f")]
+    size: (
+        Annotated[
+            int,
+            Meta(ge=1, le=1 << 50, description="in bytes; a transfer beyond it is broken off"),
+        ]
+        | None
+    ) = None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Everything that an entry says."""
+class Entry(config.Schema, frozen=True):
+    """A data set."""
 
-    title: str
-    licence: str
-    citation: str
-    format: Literal["idx", "npz"]
-    urls: list[str]
-    files: dict[str, File]
+    title: Annotated[str, Meta(description="as its publisher names it")]
+    licence: Annotated[str, Meta(description="of the images and labels")]
+    citation: Annotated[str, Meta(description="how it is to be cited")]
+    format: Annotated[str, Meta(description="a module of stages/lib/data/formats/")]
+    urls: Annotated[list[str], Meta(description="folders that publish the files, tried in order")]
+    files: Annotated[
+        dict[str, File], Meta(description="the files that the format consists of, by their parts")
+    ]
     pixel_max: PixelMax
-    class_names: ClassNames
+    class_names: Annotated[
+        ClassNames,
+        Meta(description="of the labels 0, 1, 2, ... in English, or by language: en and zh"),
+    ]
 
 
 def active(schema: type[T]) -> tuple[str, T]:
@@ -61,6 +69,18 @@ def active(schema: type[T]) -> tuple[str, T]:
     return dataset, config.fields(config.DATASETS, dataset, schema)
 
 
+def check_parts(parts: Iterable[str], expected: tuple[str, ...], where: str) -> None:
+    """Checks that the files of an entry are those that its format consists of.
+
+    Raises:
+        UserError: One is unknown or missing.
+    """
+    for part in parts:
+        config.one_of(part, expected, where)
+    if missing := [part for part in expected if part not in parts]:
+        raise _unexpected(where, ", ".join(expected), f"no {' and no '.join(missing)}")
+
+
 def names(class_names: ClassNames, language: str) -> list[str]:
     """The names in a language, ``en`` or ``zh``; none where the entry has none."""
     by_language = class_names if isinstance(class_names, dict) else {"en": class_names}
@@ -69,15 +89,6 @@ def names(class_names: ClassNames, language: str) -> list[str]:
 
 def _check(entry: Entry, where: str) -> None:
     """Checks what the types of the fields do not say."""
-    roles = ROLES[entry.format]
-    for role in entry.files:
-        config.one_of(role, roles, f"{where}.files: format {entry.format}")
-    if missing := [role for role in roles if role not in entry.files]:
-        raise _unexpected(
-            f"{where}.files",
-            f"{', '.join(roles)} for format {entry.format}",
-            f"no {' and no '.join(missing)}",
-        )
     for role, file in entry.files.items():
         if not re.fullmatch(r"[^./\\:*?\"<>|\x00-\x1f][^/\\:*?\"<>|\x00-\x1f]*", file.name):
             raise _unexpected(
@@ -100,6 +111,10 @@ def _check_names(class_names: ClassNames, where: str) -> None:
     english = names(class_names, "en")
     for language in LANGUAGES:
         own = names(class_names, language)
+        for name in own:
+            if not name.strip() or len(name) > _LONGEST_NAME or "\n" in name:
+                expected = f"names of one line and 1 to {_LONGEST_NAME} letters"
+                raise _unexpected(where, expected, f"{name[:40]!r} of {len(name):,}")
         if twice := sorted({name for name in own if own.count(name) > 1}):
             raise _unexpected(where, "names that differ", f"{twice[0]!r} more than once")
         if own and len(own) != len(english):

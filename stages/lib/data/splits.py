@@ -1,4 +1,4 @@
-"""A share of the images held out, class by class."""
+"""A fraction of the images held out, class by class."""
 
 from typing import Any
 
@@ -13,7 +13,8 @@ def hold_out(
 
     Args:
         labels: N integers.
-        fraction: The share of every class that is held out, rounded to whole images.
+        fraction: Of every class is held out, rounded to whole images; one image of a class at
+            least is left to train on.
         seed: Draws which ones.
 
     Returns:
@@ -23,5 +24,6 @@ def hold_out(
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         of_class = np.flatnonzero(labels == label)
-        held_out[random.permutation(of_class)[: round(fraction * len(of_class))]] = True
+        count = min(round(fraction * len(of_class)), len(of_class) - 1)
+        held_out[random.permutation(of_class)[:count]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

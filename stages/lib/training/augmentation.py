@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
+
+from stages.lib.core import config
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -11,23 +14,23 @@ if TYPE_CHECKING:
     Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How far training images are changed at random; 0 and false leave them alone.
+class Augmentation(config.Schema, frozen=True):
+    """How far training images are changed at random; 0 and false leave them alone."""
 
-    Attributes:
-        shift: Moved along each axis by up to so many pixels.
-        rotation: Turned by up to so many degrees.
-        zoom: Made larger or smaller by up to this fraction.
-        flip: Mirrored left to right, half of the images.
-        cutout: A square of so many pixels is set to 0 (DeVries and Taylor, 2017).
-    """
-
-    shift: Annotated[int, "[0, 64]"]
-    rotation: Annotated[float, "[0, 180]"]
-    zoom: Annotated[float, "[0, 1)"]
-    flip: bool
-    cutout: Annotated[int, "[0, 64]"]
+    shift: Annotated[
+        int, Meta(ge=0, le=64, description="moved along each axis by up to so many pixels")
+    ] = 0
+    rotation: Annotated[
+        float, Meta(ge=0, le=180, description="turned by up to so many degrees")
+    ] = 0.0
+    zoom: Annotated[
+        float, Meta(ge=0, lt=1, description="made larger or smaller by up to this fraction")
+    ] = 0.0
+    flip: Annotated[bool, Meta(description="mirrored left to right, half of the images")] = False
+    cutout: Annotated[
+        int,
+        Meta(ge=0, le=64, description="side in pixels of a square set to 0 (DeVries, Taylor 2017)"),
+    ] = 0
 
 
 def make(settings: Augmentation) -> "Augment | None":

@@ -1,21 +1,34 @@
 """Keras's optimizers by name, and the fused kernels that TensorFlow has for some of them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import keras
 
 
-def names() -> list[str]:
-    """The lower-case names of Keras's optimizers."""
-    return sorted(_kinds())
+# Stated here so that a name can be checked without Keras; a test holds them equal to Keras's.
+Name = Literal[
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "ftrl",
+    "lamb",
+    "lion",
+    "muon",
+    "nadam",
+    "rmsprop",
+    "sgd",
+]
 
 
 def make(name: str, weight_decay: float) -> "keras.optimizers.Optimizer":
     """A Keras optimizer with its own defaults, by its lower-case name.
 
     Args:
-        name: One of ``names()``.
+        name: One of ``Name``.
         weight_decay: The fraction of every weight that a step of learning rate 1 takes off.
             Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
@@ -26,6 +39,7 @@ def make(name: str, weight_decay: float) -> "keras.optimizers.Optimizer":
 
 
 def _kinds() -> dict[str, Any]:
+    """Keras's optimizers by their lower-case names."""
     import keras
 
     base = keras.optimizers.Optimizer

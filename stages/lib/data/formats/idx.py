@@ -1,4 +1,4 @@
-"""The IDX format of MNIST: a big-endian header, then the values.
+"""The IDX files of MNIST: a big-endian header, then the values.
 
 Source: http://yann.lecun.com/exdb/mnist/ ("the IDX file format"): two zero bytes, one byte for
 the type, one for the number of dimensions, each dimension as a 32-bit integer, then the values.
@@ -7,17 +7,33 @@ the type, one for the number of dimensions, each dimension as a 32-bit integer, 
 import gzip
 import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.lib.core.errors import UserError
+from stages.lib.data.formats import Raw
+
+FILES = ("train_images", "train_labels", "test_images", "test_labels")
 
 _UNSIGNED_BYTE = 0x08
 
 
-def read(path: Path, dimensions: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def read(paths: Mapping[str, Path]) -> tuple[Raw, Raw]:
+    """The training and the test set in four files, gzipped or plain.
+
+    Raises:
+        UserError: One of them is no IDX file of images or of labels.
+    """
+    return (
+        (read_array(paths["train_images"], (3, 4)), read_array(paths["train_labels"], (1,))),
+        (read_array(paths["test_images"], (3, 4)), read_array(paths["test_labels"], (1,))),
+    )
+
+
+def read_array(path: Path, dimensions: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """The array of unsigned bytes in an IDX file, gzipped or plain.
 
     Args:

@@ -33,7 +33,7 @@ def test_another_version_says_both_and_what_to_install() -> None:
         "environment.yaml: numpy: expected version 1.0.0, "
         f"installed is {metadata.version('numpy')}.\n"
         "Run `pip install -r requirements.txt`; to move to another version, change it in "
-        "environment.yaml and requirements.txt both."
+        "environment.yaml and requirements.in. `dvc checkout` brings the former outputs back."
     )
 
 

@@ -12,7 +12,7 @@ from stages.lib.data import splits
         ([1, 2, 3], 0.1, [0, 0, 0]),
         ([5, 0, 5], 0.4, [2, 0, 2]),
         ([7, 7, 7], 0.0, [0, 0, 0]),
-        ([100, 10, 1], 0.99, [99, 10, 1]),
+        ([100, 10, 1], 0.99, [99, 9, 0]),  # one image of a class is left to train on
     ],
 )
 def test_hold_out_rounds_to_whole_images_of_each_class(

@@ -23,18 +23,18 @@ def file_of(folder: Path, content: bytes) -> Path:
 
 
 def test_images_have_the_shape_of_the_header(tmp_path: Path) -> None:
-    images = idx.read(file_of(tmp_path, TWO_IMAGES), IMAGES)
+    images = idx.read_array(file_of(tmp_path, TWO_IMAGES), IMAGES)
     assert images.dtype == np.uint8
     assert images.tolist() == [[[7, 8]], [[9, 255]]]
 
 
 def test_labels_have_one_dimension(tmp_path: Path) -> None:
-    assert idx.read(file_of(tmp_path, THREE_LABELS), LABELS).tolist() == [5, 0, 4]
+    assert idx.read_array(file_of(tmp_path, THREE_LABELS), LABELS).tolist() == [5, 0, 4]
 
 
 def test_gzip_is_known_by_its_content(tmp_path: Path) -> None:
     path = file_of(tmp_path, gzip.compress(THREE_LABELS))
-    assert idx.read(path, LABELS).tolist() == [5, 0, 4]
+    assert idx.read_array(path, LABELS).tolist() == [5, 0, 4]
 
 
 def test_images_in_colour_have_four_dimensions(
@@ -42,7 +42,7 @@ def test_images_in_colour_have_four_dimensions(
 ) -> None:
     colours = np.arange(2 * 3 * 4 * 3).reshape(2, 3, 4, 3)
     path = write_idx(tmp_path / "colours.gz", colours)
-    assert (idx.read(path, IMAGES) == colours).all()
+    assert (idx.read_array(path, IMAGES) == colours).all()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_broken_file_is_refused(
 ) -> None:
     path = file_of(tmp_path, content)
     with pytest.raises(UserError) as caught:
-        idx.read(path, dimensions)
+        idx.read_array(path, dimensions)
     message = str(caught.value)
     assert message.startswith(path.as_posix())
     assert expected in message
@@ -117,7 +117,7 @@ def test_every_cut_is_refused(tmp_path: Path) -> None:
     for content in (TWO_IMAGES, gzip.compress(TWO_IMAGES, mtime=0)):
         for size in range(len(content)):
             with pytest.raises(UserError):
-                idx.read(file_of(tmp_path, content[:size]), IMAGES)
+                idx.read_array(file_of(tmp_path, content[:size]), IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_every_cut_is_refused(tmp_path: Path) -> None:
 def test_the_real_files_hold_what_their_publishers_say(
     mirror: Path, dataset: str, counts: list[int]
 ) -> None:
-    labels = idx.read(mirror / dataset / "train-labels-idx1-ubyte.gz", LABELS)
-    images = idx.read(mirror / dataset / "t10k-images-idx3-ubyte.gz", IMAGES)
+    labels = idx.read_array(mirror / dataset / "train-labels-idx1-ubyte.gz", LABELS)
+    images = idx.read_array(mirror / dataset / "t10k-images-idx3-ubyte.gz", IMAGES)
     assert np.bincount(labels).tolist() == counts
     assert images.shape == (10_000, 28, 28)
     assert (images.min(), images.max()) == (0, 255)
