@@ -3,7 +3,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -117,26 +116,29 @@ def test_more_images_asked_for_than_there_are(
     assert run_stage("plot").code == 0
     text = page_of(folder)
     assert 'alt="8 training images, row by row:' in text
-    assert 'alt="6 test images, 4 of them predicted right:' in text
-    assert 'alt="2 test images, 0 of them predicted right:' in text
+    assert 'alt="6 test images, 4 of them predicted correctly:' in text
+    assert 'alt="2 test images, 0 of them predicted correctly:' in text
 
 
 def test_one_image_of_each(folder: Path, run_stage: Callable[[str], Any]) -> None:
     plot_inputs.write(folder, samples=1, predictions=1, mistakes=1)
     assert run_stage("plot").code == 0
-    assert "1 test image, 0 of them predicted right: &lt;script&gt;" in page_of(folder)
+    assert "1 test image, 0 of them predicted correctly: &lt;script&gt;" in page_of(folder)
 
 
-def test_no_mistakes_and_no_validation(folder: Path, run_stage: Callable[[str], Any]) -> None:
-    right = np.eye(3)[plot_inputs.ACTUAL].tolist()
-    (folder / "reports/evaluate/predictions.csv").write_text(plot_inputs.predictions_csv(right))
+def test_none_misclassified_and_no_validation(
+    folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    plot_inputs.write_perfect(folder)
     (folder / "reports/train/history.csv").write_text("epoch,loss,accuracy\n1,0.1,1.0\n")
     (folder / "reports/train/metrics.json").write_text(
-        '{"loss": 0.1, "accuracy": 1.0, "parameters": 51, "untrained_loss": 1.1}'
+        '{"train_loss": 0.1, "train_accuracy": 1.0, "epochs": 1, "parameters": 51, '
+        '"untrained_loss": 1.1}'
     )
-    assert run_stage("plot").code == 0
+    finished = run_stage("plot")
+    assert finished.code == 0, finished.err
     text = page_of(folder)
-    assert text.count("The model makes no mistake among the 6 test images.") == 2
+    assert text.count("None of the 6 test images is misclassified.") == 2
     assert "validation loss" not in text.lower()
     assert (folder / "reports/figures/mistakes.png").exists()
 
@@ -172,7 +174,8 @@ def test_another_language(folder: Path, run_stage: Callable[[str], Any]) -> None
     [
         ("reports/evaluate/predictions.csv", "index,actual\n", "the columns index, actual"),
         ("reports/evaluate/metrics.json", '{"loss": 1}', "the key accuracy"),
-        ("reports/train/metrics.json", "{}", "the key loss"),
+        ("reports/evaluate/metrics.csv", "metric,label\nloss,Loss\n", "a column unit"),
+        ("reports/train/metrics.json", "{}", "the key train_loss"),
         ("reports/train/run.json", "{}", "the key parameters"),
         ("reports/train/history.csv", "epoch\n1\n", "a column loss"),
         ("reports/evaluate/per_class.csv", "label\n1\n", "a column precision"),
