@@ -173,7 +173,7 @@ def test_another_language(folder: Path, run_stage: Callable[[str], Any]) -> None
     ("path", "content", "said"),
     [
         ("reports/evaluate/predictions.csv", "index,actual\n", "the columns index, actual"),
-        ("reports/evaluate/metrics.json", '{"loss": 1}', "the key accuracy"),
+        ("reports/evaluate/metrics.json", '{"loss": 1}', "the metrics of"),
         ("reports/evaluate/metrics.csv", "metric,label\nloss,Loss\n", "a column unit"),
         ("reports/train/metrics.json", "{}", "the key train_loss"),
         ("reports/train/run.json", "{}", "the key parameters"),
