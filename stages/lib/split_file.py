@@ -136,8 +136,8 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
         raise ValueError(f"images of type {images.dtype} and shape {images.shape}")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         raise ValueError(f"labels of type {labels.dtype} and shape {labels.shape}")
-    if images.size and not 0 <= images.min() <= images.max() <= 1:  # nor of NaN
-        raise ValueError(f"pixels from {images.min():g} to {images.max():g} and not from 0 to 1")
+    if images.size and not np.isfinite([images.min(), images.max()]).all():  # NaN is both
+        raise ValueError("pixels that are not finite")
     if labels.size and not 0 <= labels.min() <= labels.max() < len(arrays["class_names"]):
         names = len(arrays["class_names"])
         raise ValueError(f"labels {labels.min()} to {labels.max()} of {names} classes")

@@ -200,3 +200,17 @@ def test_metrics_of_another_number_of_images(folder: Path, run_stage: Callable[[
     path = folder / "reports/evaluate/metrics.json"
     path.write_text(path.read_text().replace('"images": 6', '"images": 7'))
     assert "expected images 6 as in data/normalized/test.npz; found 7" in run_stage("plot").message
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_pixels_out_of_range_are_named(
+    folder: Path, run_stage: Callable[[str], Any], name: str
+) -> None:
+    path = folder / f"data/normalized/{name}.npz"
+    split = split_file.read(path)
+    split.images[3, 1, 1] = 255
+    split_file.write(path, split)
+    message = run_stage("plot").message
+    assert message.startswith(
+        f"data/normalized/{name}.npz: expected pixels from 0 to 1; found 0 to"
+    )
