@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,10 @@ def test_none_misclassified_and_no_validation(
 def test_images_in_colour(folder: Path, run_stage: Callable[[str], Any]) -> None:
     for name, count in (("train", 8), ("test", 6)):
         path = folder / f"data/normalized/{name}.npz"
-        of = split_file.read(path)
+        split = split_file.read(path)
         images = plot_inputs.gradient(count, (5, 4, 3))
-        split = split_file.Split(images, of.labels, of.class_names, of.class_names_zh, 255.0)
-        split_file.write(path, split)
+        colour = replace(split, images=images, pixel_max=255.0)
+        split_file.write(path, colour)
     assert run_stage("plot").code == 0
     assert "5 × 4 × 3" in page_of(folder)
 

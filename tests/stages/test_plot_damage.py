@@ -194,6 +194,7 @@ EACH_TABLE = itertools.product(TABLES, [without_last_line, reversed_rows, double
         (plot.TRAINING, replaced('"parameters": 51', '"parameters": null')),
         (plot.RUN, replaced('"parameters": 51', '"parameters": -51')),
         (plot.RUN, replaced('"train": 8', '"train": "8"')),
+        (plot.RUN, replaced("0.001", "NaN")),
         (plot.RUN, replaced('"layers": [', '"layers": [3, ')),
         (plot.RUN, lambda _: '{"parameters": [], "versions": 1, "images": 1, "layers": 1}'),
         (plot.METRICS, replaced("0.666667", "7")),

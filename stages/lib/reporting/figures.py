@@ -212,7 +212,7 @@ def _class_axis(axes: Axes, names: list[str], points: float, low: float) -> None
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(max(0.0, low - 0.06 * (1 - low) - 0.002), 1)
     axes.xaxis.set_major_formatter(_percent())
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=6)  # a marker at 0 touches no name
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.set_xlabel("F1, precision, recall (axis starts at the lowest value)")

@@ -398,13 +398,13 @@ def _check_bins(path: Path, bins: Calibration, predictions: Predictions) -> None
     inner = bins.edges[1:-1]
     first = np.searchsorted(inner, confidences - 2 * _ROUNDING, side="left")
     last = np.searchsorted(inner, confidences + 2 * _ROUNDING, side="left")
-    sure, count = first == last, len(bins.images)
-    least = np.bincount(first[sure], minlength=count)
-    most = least + np.bincount(first[~sure], minlength=count)
-    most += np.bincount(last[~sure], minlength=count)
+    settled, count = first == last, len(bins.images)
+    least = np.bincount(first[settled], minlength=count)
+    most = least + np.bincount(first[~settled], minlength=count)
+    most += np.bincount(last[~settled], minlength=count)
     sums = {
-        "confidence": np.bincount(first[sure], confidences[sure], count),
-        "accuracy": np.bincount(first[sure], correct[sure], count),
+        "confidence": np.bincount(first[settled], confidences[settled], count),
+        "accuracy": np.bincount(first[settled], correct[settled], count),
     }
     for at, images in enumerate(bins.images.tolist()):
         if not least[at] <= images <= most[at]:

@@ -16,8 +16,9 @@ def names(count: int) -> list[str]:
 
 def history(epochs: int, validation: bool = True) -> dict[str, npt.NDArray[np.float64]]:
     epoch = np.arange(1, epochs + 1, dtype=np.float64)
-    of = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch}
-    return of | {"val_loss": 2 / epoch, "val_accuracy": 1 - 0.7 / epoch} if validation else of
+    training = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch}
+    held_out = {"val_loss": 2 / epoch, "val_accuracy": 1 - 0.7 / epoch}
+    return training | held_out if validation else training
 
 
 @pytest.mark.parametrize("validation", [True, False])
@@ -37,9 +38,9 @@ def test_curves_of_any_length(
 
 
 def test_curves_of_a_training_that_diverged() -> None:
-    of = history(3)
-    of["loss"][1:], of["val_loss"][:] = np.nan, np.inf
-    assert drawn.pixels(figures.curves(of)).size
+    diverged = history(3)
+    diverged["loss"][1:], diverged["val_loss"][:] = np.nan, np.inf
+    assert drawn.pixels(figures.curves(diverged)).size
 
 
 def predictions(matrix: npt.NDArray[np.int64]) -> Predictions:
@@ -86,16 +87,18 @@ def bins(images: list[int], confidence: list[float], accuracy: list[float]) -> C
 
 
 @pytest.mark.parametrize(
-    "of",
+    "reliability",
     [
         bins([0, 6], [np.nan, 0.8], [np.nan, 0.666667]),
         bins([1], [1.0], [1.0]),
         bins([0] * 14 + [10000], [np.nan] * 14 + [0.99], [np.nan] * 14 + [0.0]),
     ],
 )
-def test_calibration_says_its_error(of: Calibration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_says_its_error(
+    reliability: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with drawn.texts(monkeypatch) as texts:
-        png = figures.calibration(of, 0.133333)
+        png = figures.calibration(reliability, 0.133333)
     drawn.assert_legible(texts, png)
     assert any("error 13.33\N{NO-BREAK SPACE}%" in text.text for text in texts)
 

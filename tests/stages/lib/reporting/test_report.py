@@ -33,8 +33,8 @@ def words(text: str) -> str:
 
 def table(text: str, caption: str) -> list[list[str]]:
     """The rows of a table, its header first."""
-    (found,) = re.findall(rf"<caption>{caption}</caption>(.*?)</table>", text, re.DOTALL)
-    rows = re.findall("<tr>(.*?)</tr>", found, re.DOTALL)
+    (content,) = re.findall(rf"<caption>{caption}</caption>(.*?)</table>", text, re.DOTALL)
+    rows = re.findall("<tr>(.*?)</tr>", content, re.DOTALL)
     cells = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
     return [[words(cell) for cell in row] for row in cells]
 

@@ -20,12 +20,12 @@ def written(folder: Path, content: str) -> Path:
 
 def test_predictions_come_back_as_written(tmp_path: Path) -> None:
     path = written(tmp_path, plot_inputs.predictions_csv(PROBABILITIES))
-    found = stage_outputs.read_predictions(path, LABELS, 3)
-    assert found.actual.tolist() == [0, 1, 2, 0, 1, 2]
-    assert found.predicted.tolist() == [0, 1, 2, 1, 2, 2]
-    np.testing.assert_array_equal(found.probabilities, PROBABILITIES)
-    assert found.correct.tolist() == [True, True, True, False, False, True]
-    assert found.confidences.tolist() == [0.9, 0.7, 0.8, 0.6, 0.8, 1.0]
+    predictions = stage_outputs.read_predictions(path, LABELS, 3)
+    assert predictions.actual.tolist() == [0, 1, 2, 0, 1, 2]
+    assert predictions.predicted.tolist() == [0, 1, 2, 1, 2, 2]
+    np.testing.assert_array_equal(predictions.probabilities, PROBABILITIES)
+    assert predictions.correct.tolist() == [True, True, True, False, False, True]
+    assert predictions.confidences.tolist() == [0.9, 0.7, 0.8, 0.6, 0.8, 1.0]
 
 
 def test_one_prediction_is_a_table_too(tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_predictions_of_another_test_set_are_an_error(
 
 
 def test_the_history_has_the_columns_that_there_are(tmp_path: Path) -> None:
-    found = stage_outputs.read_history(
+    history = stage_outputs.read_history(
         written(tmp_path, "epoch,loss,accuracy\n1.0,2.5,0.5\n2.0,1.5,0.75\n")
     )
-    assert set(found) == {"epoch", "loss", "accuracy"}
-    assert found["epoch"].tolist() == [1, 2]
-    assert found["loss"].tolist() == [2.5, 1.5]
+    assert set(history) == {"epoch", "loss", "accuracy"}
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["loss"].tolist() == [2.5, 1.5]
 
 
 @pytest.mark.parametrize(
