@@ -29,7 +29,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    versions.require("pooch", "pyyaml", "requests")
+    versions.require("msgspec", "pooch", "pyyaml", "requests")
     return Settings(*catalogue.active(Entry))
 
 

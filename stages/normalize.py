@@ -51,7 +51,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    versions.require("numpy", "pyyaml", "zlib-ng")
+    versions.require("msgspec", "numpy", "pyyaml", "zlib-ng")
     dataset, entry = catalogue.active(Entry)
     return Settings(dataset, entry, config.section(config.PARAMS, "normalize", Params))
 

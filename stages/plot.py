@@ -7,18 +7,19 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta
 
-from stages.lib import metrics, split_file
+from stages.lib import split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
 from stages.lib.data import catalogue
-from stages.lib.reporting import drawing, figures, image_grids, report, stage_outputs
+from stages.lib.reporting import drawing, figures, image_grids, page, report, stage_outputs
 
 TRAIN_IMAGES = Path("data/normalized/train.npz")
 TEST_IMAGES = Path("data/normalized/test.npz")
 HISTORY = Path("reports/train/history.csv")
 TRAINING = Path("reports/train/metrics.json")
 RUN = Path("reports/train/run.json")
-TEST = Path("reports/evaluate/metrics.json")
+METRICS = Path("reports/evaluate/metrics.json")
+METRICS_TABLE = Path("reports/evaluate/metrics.csv")
 PREDICTIONS = Path("reports/evaluate/predictions.csv")
 PER_CLASS = Path("reports/evaluate/per_class.csv")
 CALIBRATION = Path("reports/evaluate/calibration.csv")
@@ -28,26 +29,16 @@ INPUTS = [
     HISTORY,
     TRAINING,
     RUN,
-    TEST,
+    METRICS,
+    METRICS_TABLE,
     PREDICTIONS,
     PER_CLASS,
     CALIBRATION,
+    page.TEMPLATES,
 ]
 
 FIGURES = Path("reports/figures")
 PAGE = Path("reports/index.html")
-
-TRAINING_KEYS = ("loss", "accuracy", "parameters", "untrained_loss")
-TEST_KEYS = (
-    "loss",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "macro_f1",
-    "expected_calibration_error",
-    "top2_accuracy",
-    "images",
-)
 
 
 class Params(config.Schema, frozen=True):
@@ -84,8 +75,21 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    versions.require("matplotlib", "numpy", "pyyaml", "zlib-ng")
+    versions.require("jinja2", "matplotlib", "msgspec", "numpy", "pyyaml", "zlib-ng")
     return Settings(*catalogue.active(Entry), config.section(config.PARAMS, "plot", Params))
+
+
+def check_pixels(path: Path, split: split_file.Split) -> None:
+    """Raises an error unless there are pixels, all of them from 0 to 1.
+
+    Raises:
+        UserError: The file is damaged, or was made by something else.
+    """
+    if not split.images.size:
+        raise stage_outputs.unexpected(path, "at least one image", "none")
+    low, high = split.images.min(), split.images.max()
+    if not 0 <= low <= high <= 1:
+        raise stage_outputs.unexpected(path, "pixels from 0 to 1", f"{low:g} to {high:g}")
 
 
 def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
@@ -108,7 +112,7 @@ def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
         licence=settings.entry.licence,
         citation=settings.entry.citation,
         names=drawing.drawable(train.class_names),
-        local_names=[" ".join(name.split()) for name in local_names],
+        local_names=drawing.shortened(local_names),
         language=language,
         labels=train.labels.tolist(),
         image=train.images[0] * np.float32(train.pixel_max),
@@ -117,54 +121,62 @@ def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
 
 
 def read_results(params: Params, test: split_file.Split) -> report.Results:
-    """What train and evaluate found.
+    """The results of train and evaluate, which agree with each other.
 
     Raises:
-        UserError: A file is missing, incomplete or about another test set.
+        UserError: A file is missing, damaged or about another training or test set.
     """
-    num_classes = len(test.class_names)
-    predictions = stage_outputs.read_predictions(PREDICTIONS, test.labels, num_classes)
-    found = stage_outputs.read_json(TEST, TEST_KEYS)
-    if found["images"] != len(test.labels):
+    history = stage_outputs.read_history(HISTORY)
+    metrics = stage_outputs.read_metrics(METRICS, METRICS_TABLE)
+    if metrics["images"].value != len(test.labels):
         raise stage_outputs.unexpected(
-            TEST, f"images {len(test.labels)} as in {TEST_IMAGES}", found["images"]
+            METRICS, f"images {len(test.labels)} as in {TEST_IMAGES}", metrics["images"].value
         )
+    predictions = stage_outputs.read_predictions(PREDICTIONS, test.labels, len(test.class_names))
+    bins = stage_outputs.read_calibration(CALIBRATION, predictions)
+    stage_outputs.check_metrics(METRICS, metrics, predictions, bins)
     return report.Results(
         run=stage_outputs.read_run(RUN),
-        training=stage_outputs.read_json(TRAINING, TRAINING_KEYS),
-        history=stage_outputs.read_history(HISTORY),
-        test=found,
+        training=stage_outputs.read_training(TRAINING, HISTORY, history),
+        history=history,
+        metrics=metrics,
         predictions=predictions,
-        matrix=metrics.confusion_matrix(predictions.actual, predictions.predicted, num_classes),
-        scores=stage_outputs.read_per_class(PER_CLASS, num_classes),
-        bins=stage_outputs.read_calibration(CALIBRATION),
-        shown=range(min(params.predictions, len(test.labels))),
-        mistakes=stage_outputs.mistakes(predictions, params.mistakes),
+        scores=stage_outputs.read_per_class(PER_CLASS, predictions),
+        bins=bins,
+        first=range(min(params.predictions, len(test.labels))),
+        misclassified=stage_outputs.misclassified(predictions, params.mistakes),
     )
 
 
 def draw(
-    dataset: report.Dataset, found: report.Results, train: split_file.Split, test: split_file.Split
+    dataset: report.Dataset,
+    results: report.Results,
+    train: split_file.Split,
+    test: split_file.Split,
 ) -> dict[str, bytes]:
     """The figures as PNG, by name."""
-    names, predictions = dataset.names, found.predictions
-    shown, wrong = list(found.shown), list(found.mistakes)
-    count = f"First {len(shown)} test images" if len(shown) > 1 else "First test image"
-    error = found.test["expected_calibration_error"]
+    names, predictions = dataset.names, results.predictions
+    first, misclassified = list(results.first), list(results.misclassified)
+    title = f"First {len(first)} test images" if len(first) > 1 else "First test image"
+    error = results.metrics["expected_calibration_error"].value
     return {
         "raw_image": image_grids.raw_image(
             train.images[0], names[dataset.labels[0]], train.pixel_max
         ),
         "samples": image_grids.samples(train.images, [names[label] for label in dataset.labels]),
-        "curves": figures.curves(found.history),
-        "confusion": figures.confusion(found.matrix, names),
-        "per_class": figures.per_class(names, found.scores),
-        "calibration": figures.calibration(found.bins, error),
+        "curves": figures.curves(results.history),
+        "confusion": figures.confusion(predictions, names),
+        "per_class": figures.per_class(names, results.scores),
+        "calibration": figures.calibration(results.bins, error),
         "predictions": image_grids.predictions(
-            count, test.images[shown], shown, predictions, names
+            title, test.images[first], first, predictions, names
         ),
         "mistakes": image_grids.predictions(
-            "Most confident mistakes", test.images[wrong], wrong, predictions, names
+            "Misclassified with the highest confidence",
+            test.images[misclassified],
+            misclassified,
+            predictions,
+            names,
         ),
     }
 
@@ -173,13 +185,15 @@ def main(settings: Settings) -> None:
     """Writes reports/figures/ and reports/index.html."""
     train = split_file.read_first(TRAIN_IMAGES, settings.params.samples)
     test = split_file.read(TEST_IMAGES)
-    dataset, found = read_dataset(settings, train), read_results(settings.params, test)
-    pngs = draw(dataset, found, train, test)
+    check_pixels(TRAIN_IMAGES, train)
+    check_pixels(TEST_IMAGES, test)
+    dataset, results = read_dataset(settings, train), read_results(settings.params, test)
+    pngs = draw(dataset, results, train, test)
     with files.replacing(FIGURES) as temporary:
         temporary.mkdir()
         for name, png in pngs.items():
             (temporary / f"{name}.png").write_bytes(png)
-    files.write_text(PAGE, report.render(dataset, found, pngs))
+    files.write_text(PAGE, report.render(dataset, results, pngs))
     size = PAGE.stat().st_size / 1e6
     print(f"{len(pngs)} figures in {FIGURES.as_posix()}/, {PAGE.as_posix()} of {size:.1f} MB")
 

@@ -1,9 +1,9 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -117,26 +117,29 @@ def test_more_images_asked_for_than_there_are(
     assert run_stage("plot").code == 0
     text = page_of(folder)
     assert 'alt="8 training images, row by row:' in text
-    assert 'alt="6 test images, 4 of them predicted right:' in text
-    assert 'alt="2 test images, 0 of them predicted right:' in text
+    assert 'alt="6 test images, 4 of them predicted correctly:' in text
+    assert 'alt="2 test images, 0 of them predicted correctly:' in text
 
 
 def test_one_image_of_each(folder: Path, run_stage: Callable[[str], Any]) -> None:
     plot_inputs.write(folder, samples=1, predictions=1, mistakes=1)
     assert run_stage("plot").code == 0
-    assert "1 test image, 0 of them predicted right: &lt;script&gt;" in page_of(folder)
+    assert "1 test image, 0 of them predicted correctly: &lt;script&gt;" in page_of(folder)
 
 
-def test_no_mistakes_and_no_validation(folder: Path, run_stage: Callable[[str], Any]) -> None:
-    right = np.eye(3)[plot_inputs.ACTUAL].tolist()
-    (folder / "reports/evaluate/predictions.csv").write_text(plot_inputs.predictions_csv(right))
+def test_none_misclassified_and_no_validation(
+    folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    plot_inputs.write_perfect(folder)
     (folder / "reports/train/history.csv").write_text("epoch,loss,accuracy\n1,0.1,1.0\n")
     (folder / "reports/train/metrics.json").write_text(
-        '{"loss": 0.1, "accuracy": 1.0, "parameters": 51, "untrained_loss": 1.1}'
+        '{"train_loss": 0.1, "train_accuracy": 1.0, "epochs": 1, "parameters": 51, '
+        '"untrained_loss": 1.1}'
     )
-    assert run_stage("plot").code == 0
+    finished = run_stage("plot")
+    assert finished.code == 0, finished.err
     text = page_of(folder)
-    assert text.count("The model makes no mistake among the 6 test images.") == 2
+    assert text.count("None of the 6 test images is misclassified.") == 2
     assert "validation loss" not in text.lower()
     assert (folder / "reports/figures/mistakes.png").exists()
 
@@ -144,10 +147,10 @@ def test_no_mistakes_and_no_validation(folder: Path, run_stage: Callable[[str], 
 def test_images_in_colour(folder: Path, run_stage: Callable[[str], Any]) -> None:
     for name, count in (("train", 8), ("test", 6)):
         path = folder / f"data/normalized/{name}.npz"
-        of = split_file.read(path)
+        split = split_file.read(path)
         images = plot_inputs.gradient(count, (5, 4, 3))
-        split = split_file.Split(images, of.labels, of.class_names, of.class_names_zh, 255.0)
-        split_file.write(path, split)
+        colour = replace(split, images=images, pixel_max=255.0)
+        split_file.write(path, colour)
     assert run_stage("plot").code == 0
     assert "5 × 4 × 3" in page_of(folder)
 
@@ -171,8 +174,9 @@ def test_another_language(folder: Path, run_stage: Callable[[str], Any]) -> None
     ("path", "content", "said"),
     [
         ("reports/evaluate/predictions.csv", "index,actual\n", "the columns index, actual"),
-        ("reports/evaluate/metrics.json", '{"loss": 1}', "the key accuracy"),
-        ("reports/train/metrics.json", "{}", "the key loss"),
+        ("reports/evaluate/metrics.json", '{"loss": 1}', "the metrics of"),
+        ("reports/evaluate/metrics.csv", "metric,label\nloss,Loss\n", "a column unit"),
+        ("reports/train/metrics.json", "{}", "the key train_loss"),
         ("reports/train/run.json", "{}", "the key parameters"),
         ("reports/train/history.csv", "epoch\n1\n", "a column loss"),
         ("reports/evaluate/per_class.csv", "label\n1\n", "a column precision"),
@@ -197,3 +201,17 @@ def test_metrics_of_another_number_of_images(folder: Path, run_stage: Callable[[
     path = folder / "reports/evaluate/metrics.json"
     path.write_text(path.read_text().replace('"images": 6', '"images": 7'))
     assert "expected images 6 as in data/normalized/test.npz; found 7" in run_stage("plot").message
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_pixels_out_of_range_are_named(
+    folder: Path, run_stage: Callable[[str], Any], name: str
+) -> None:
+    path = folder / f"data/normalized/{name}.npz"
+    split = split_file.read(path)
+    split.images[3, 1, 1] = 255
+    split_file.write(path, split)
+    message = run_stage("plot").message
+    assert message.startswith(
+        f"data/normalized/{name}.npz: expected pixels from 0 to 1; found 0 to"
+    )

@@ -128,6 +128,6 @@ def changed_images(
                 sheet.paste(x, y, image_grids.thumbnail(images[index], round(_SIDE * drawing.DPI)))
                 sheet.text(x, y + _SIDE + 0.03, drawing.fit(actual[index], _SIDE, drawing.TEXT))
                 label = drawing.fit(f"{verb} {wrong[index]}", _SIDE, drawing.TEXT)
-                sheet.text(x, y + _SIDE + 0.17, label, color=palette.WRONG)
+                sheet.text(x, y + _SIDE + 0.17, label, color=palette.INCORRECT)
             top += height
     return sheet.png

@@ -13,9 +13,9 @@ Floats = npt.NDArray[np.float64]
 _LONG = 40  # entries after which a list in an alt text is cut; tables on the page hold them all
 
 
-def percent(share: float, digits: int = 2) -> str:
-    """A share as ``97.79 %``, its parts never broken apart."""
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+def percent(proportion: float, digits: int = 2) -> str:
+    """A proportion as ``97.79 %``, its parts never broken apart."""
+    return f"{100 * proportion:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def raw_image(
@@ -47,15 +47,17 @@ def curves(history: Mapping[str, Floats]) -> str:
     return f"Curves over {counted(epochs, 'epoch')}: {'; '.join(sentences)}."
 
 
-def confusion(predictions: Predictions, found: Sequence[Confusion], names: Sequence[str]) -> str:
-    """The confusion matrix: how many images are right, and the most frequent confusion."""
-    right, images = int(predictions.right.sum()), len(predictions.actual)
+def confusion(
+    predictions: Predictions, confusions: Sequence[Confusion], names: Sequence[str]
+) -> str:
+    """The confusion matrix: how many images are correct, and the most frequent confusion."""
+    correct, images = int(predictions.correct.sum()), len(predictions.actual)
     text = (
-        f"Confusion matrix of {len(names)} classes: {right:,} of {images:,} test images are on the "
-        "diagonal, predicted right."
+        f"Confusion matrix of {len(names)} classes: {correct:,} of {images:,} test images are "
+        "predicted correctly, on the diagonal."
     )
-    if found:
-        first = found[0]
+    if confusions:
+        first = confusions[0]
         text += (
             f" The most frequent confusion is {names[first.actual]} predicted as "
             f"{names[first.predicted]}, {counted(first.images, 'image')}."
@@ -77,23 +79,25 @@ def calibration(bins: Calibration, error: float) -> str:
         f"{bins.images[at]:,} of {bins.images.sum():,} test images have a confidence from "
         f"{percent(bins.edges[at], 0)} to {percent(bins.edges[at + 1], 0)}, "
         f"{percent(bins.confidence[at], 1)} on average; "
-        f"{percent(bins.accuracy[at], 1)} of them are right."
+        f"{percent(bins.accuracy[at], 1)} of them are predicted correctly."
     )
 
 
-def predictions(indices: Sequence[int], of: Predictions, names: Sequence[str]) -> str:
-    """Test images with their predictions: how many are right, and each."""
-    right = int(of.right[list(indices)].sum())
+def predictions(indices: Sequence[int], test: Predictions, names: Sequence[str]) -> str:
+    """Test images with their predictions: how many are correct, and each."""
+    correct = int(test.correct[list(indices)].sum())
     each = [
-        f"{names[of.actual[at]]} predicted as {names[of.predicted[at]]} at {percent(sure, 1)}"
-        for at, sure in zip(indices, of.confidences[list(indices)], strict=True)
+        f"{names[test.actual[at]]} predicted as {names[test.predicted[at]]} at "
+        f"{percent(confidence, 1)}"
+        for at, confidence in zip(indices, test.confidences[list(indices)], strict=True)
     ]
-    return f"{counted(len(each), 'test image')}, {right} of them predicted right: {_listed(each)}."
+    count = counted(len(each), "test image")
+    return f"{count}, {correct} of them predicted correctly: {_listed(each)}."
 
 
-def no_mistakes(images: int) -> str:
-    """That there is no mistake to show."""
-    return f"The model makes no mistake among the {images:,} test images."
+def none_misclassified(images: int) -> str:
+    """That there is no misclassified image to show."""
+    return f"None of the {images:,} test images is misclassified."
 
 
 def _course(name: str, first: str, last: str) -> str:

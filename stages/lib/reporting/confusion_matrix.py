@@ -1,4 +1,4 @@
-"""A square matrix over the classes as a chart: blue is right, red is wrong."""
+"""A square matrix over the classes as a chart: blue is correct, red is incorrect."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,28 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.image import AxesImage
 
-from stages.lib.reporting import drawing, palette
+from stages.lib.reporting import drawing, palette, stage_outputs
 
 _LABELLED = 20  # classes up to which each cell holds its number
+_MOST_CONFUSED = 50  # classes shown where there are many
+
+
+def shown_classes(predictions: stage_outputs.Predictions) -> npt.NDArray[np.int64]:
+    """The labels of the classes that a confusion matrix shows, ascending.
+
+    All of them up to 100; where there are more, the 50 of the most frequent confusions, for a
+    matrix of them all would be too large to read, and its memory quadratic in their number.
+    """
+    num_classes = predictions.probabilities.shape[1]
+    if num_classes <= drawing.MANY_CLASSES:
+        return np.arange(num_classes)
+    labels = [
+        label
+        for pair in stage_outputs.confusions(predictions, _MOST_CONFUSED)
+        for label in (pair.actual, pair.predicted)
+    ]
+    labels += range(num_classes)  # where there are fewer confusions
+    return np.array(sorted(list(dict.fromkeys(labels))[:_MOST_CONFUSED]), np.int64)
 
 
 class ClassMatrix:
@@ -56,8 +75,8 @@ class ClassMatrix:
             form: How a number is written, in Python's format language.
         """
         axes = sheet.axes(self._left, sheet.height - self.height, self.side, self.side)
-        colours = [palette.WRONG, "#ffffff", palette.RIGHT]
-        colour_map = LinearSegmentedColormap.from_list("right", colours)
+        colours = [palette.INCORRECT, "#ffffff", palette.CORRECT]
+        colour_map = LinearSegmentedColormap.from_list("correct", colours)
         image = axes.imshow(strength, cmap=colour_map, norm=Normalize(-1, 1))
         places = range(len(self._names))
         turn = 90 if self._turned else 0

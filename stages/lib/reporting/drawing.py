@@ -6,11 +6,12 @@ zlib-ng packs it, as the zlib inside Pillow differs from platform to platform. W
 import takes half the time.
 """
 
+import bisect
 import contextlib
 import struct
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -29,10 +30,12 @@ Pixels = npt.NDArray[np.uint8]  # H x W x 3: red, green and blue
 
 DPI = 200  # 6.4 inches are 1280 pixels: sharp in print and on dense screens
 MARGIN = 0.12  # inches
+MANY_CLASSES = 100  # beyond, figures show some of the classes and say which
 TITLE, TEXT, SMALL = 11.0, 8.0, 7.0  # points; 8 at 6.4 inches is 14 px in a README 800 px wide
 
 _FONT = "DejaVu Sans"
 _LEVEL = 6
+_LONGEST = 400  # letters of a name, of which no figure has room for half
 _STYLE: dict[str, Any] = {
     "axes.edgecolor": palette.MUTED,
     "axes.labelcolor": palette.INK,
@@ -74,7 +77,7 @@ class Sheet:
     width: float
     height: float
     png: bytes = b""
-    pictures: list[tuple[float, float, Pixels]] = field(default_factory=list)
+    pasted: list[tuple[float, float, Pixels]] = field(default_factory=list)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes in a rectangle in inches, measured from the upper left."""
@@ -88,8 +91,8 @@ class Sheet:
         self.figure.text(x / self.width, 1 - y / self.height, text, **merged)
 
     def paste(self, x: float, y: float, pixels: Pixels) -> None:
-        """Puts a picture on top, its upper left at inches from the upper left, pixel by pixel."""
-        self.pictures.append((x, y, pixels))
+        """Puts an image on top, its upper left at inches from the upper left, pixel by pixel."""
+        self.pasted.append((x, y, pixels))
 
     def heading(self, title: list[str], subtitle: list[str]) -> None:
         """A title and a line about it, both wrapped, as ``heading`` gives them."""
@@ -113,13 +116,9 @@ def sheet(width: float, height: float, title: str, subtitle: str = "") -> Iterat
         yield made
         canvas.draw()  # type: ignore[no-untyped-call]
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
-        for (
-            x,
-            y,
-            picture,
-        ) in made.pictures:  # Matplotlib would resample them, which takes longer than all else
+        for x, y, image in made.pasted:  # Matplotlib would resample it, longer than all else takes
             top, left = round(y * DPI), round(x * DPI)
-            pixels[top : top + len(picture), left : left + picture.shape[1]] = picture
+            pixels[top : top + len(image), left : left + image.shape[1]] = image
         made.png = png(pixels)
 
 
@@ -140,7 +139,7 @@ def png(pixels: Pixels) -> bytes:
     Source: Portable Network Graphics Specification (Third Edition), sections 5 and 7.
 
     Args:
-        pixels: The picture.
+        pixels: The image.
     """
     height, width, _ = pixels.shape
     lines = np.zeros((height, 1 + 3 * width), np.uint8)  # the 0 before each line: filter "none"
@@ -168,11 +167,13 @@ def text_width(text: str, points: float) -> float:
 
 def fit(text: str, inches: float, points: float) -> str:
     """``text`` itself when it fits, else as much of it as does and an ellipsis."""
-    if text_width(text, points) <= inches:
+    if len(text) <= _LONGEST and text_width(text, points) <= inches:
         return text
-    while text and text_width(f"{text}…", points) > inches:
-        text = text[:-1].rstrip()
-    return f"{text}…"
+    text = text[:_LONGEST]
+    length = bisect.bisect(
+        range(1, len(text) + 1), inches, key=lambda end: text_width(f"{text[:end]}…", points)
+    )
+    return f"{text[:length].rstrip()}…"
 
 
 def wrap(text: str, inches: float, points: float) -> list[str]:
@@ -187,10 +188,16 @@ def wrap(text: str, inches: float, points: float) -> list[str]:
     return lines
 
 
-def drawable(names: list[str]) -> list[str]:
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names on one line each, a very long one cut."""
+    lines = [" ".join(name.split()) for name in names]
+    return [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in lines]
+
+
+def drawable(names: Sequence[str]) -> list[str]:
     """Class names that the font has the letters of; ``class 3`` for those that it has not."""
     font = _font()
-    lines = [" ".join(unicodedata.normalize("NFC", name).split()) for name in names]
+    lines = shortened([unicodedata.normalize("NFC", name) for name in names])
     return [
         name if name and all(font.get_char_index(ord(letter)) for letter in name) else f"class {at}"
         for at, name in enumerate(lines)

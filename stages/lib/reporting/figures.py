@@ -9,14 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from stages.lib.metrics import Calibration, PerClass, wilson_interval
+from stages.lib.metrics import Calibration, PerClass, confusion_matrix, wilson_interval
 from stages.lib.reporting import drawing, palette
-from stages.lib.reporting.confusion_matrix import ClassMatrix
+from stages.lib.reporting.confusion_matrix import ClassMatrix, shown_classes
+from stages.lib.reporting.stage_outputs import Predictions
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-_UNITS = {"loss": "loss (cross-entropy, nats)", "accuracy": "accuracy (share of images)"}
+_ENDS = 25  # best and worst classes shown where there are many classes
+_UNITS = {"loss": "loss (cross-entropy, nats)", "accuracy": "accuracy (proportion of images)"}
 
 
 def curves(history: Mapping[str, Floats]) -> bytes:
@@ -53,40 +55,59 @@ def _lines(axes: Axes, history: Mapping[str, Floats], name: str) -> None:
 
 
 def _percent() -> FuncFormatter:
-    return FuncFormatter(lambda share, _: f"{100 * share:.6g}\N{NO-BREAK SPACE}%")
+    return FuncFormatter(lambda proportion, _: f"{100 * proportion:.6g}\N{NO-BREAK SPACE}%")
 
 
-def confusion(matrix: Integers, class_names: Sequence[str]) -> bytes:
-    """The confusion matrix, coloured by share of the actual class: right blue, wrong red.
+def confusion(predictions: Predictions, class_names: Sequence[str]) -> bytes:
+    """The confusion matrix, coloured by proportion of the actual class: correct blue, others red.
 
     Args:
-        matrix: K x K images, a row an actual class, a column a predicted one.
+        predictions: For all test images.
         class_names: K names.
     """
-    grid = ClassMatrix(class_names)
-    title = f"Confusion matrix of {int(matrix.sum()):,} test images"
+    labels = shown_classes(predictions)
+    grid = ClassMatrix([class_names[label] for label in labels])
+    title = f"Confusion matrix of {len(predictions.actual):,} test images"
     subtitle = "Numbers of images" if grid.labelled else "Actual against predicted class"
-    subtitle += "; blue is right, red is wrong"
+    subtitle += "; blue is correct, red is incorrect"
+    if len(labels) < len(class_names):
+        subtitle += f". The {len(labels)} most confused of {len(class_names):,} classes."
+    matrix, totals = _matrix(predictions, labels)
     with drawing.sheet(max(4.6, grid.width + 1.05), grid.height, title, subtitle) as sheet:
-        shown = grid.draw(sheet, _strength(matrix), matrix)
-        _share_bar(sheet, shown, grid.width + 0.15, sheet.height - grid.height, grid.side)
+        chart = grid.draw(sheet, _strength(matrix, totals), matrix)
+        _proportion_bar(sheet, chart, grid.width + 0.15, sheet.height - grid.height, grid.side)
     return sheet.png
 
 
-def _strength(matrix: Integers) -> Floats:
-    """The square root of each cell's share of its row, which lets 1 % be seen; minus if wrong."""
-    totals = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    return np.asarray(np.sqrt(matrix / totals) * (2 * np.eye(len(matrix)) - 1), np.float64)
+def _matrix(predictions: Predictions, labels: Integers) -> tuple[Integers, Integers]:
+    """The confusion matrix of some classes, and how many images each of them has in all."""
+    num_classes, count = predictions.probabilities.shape[1], len(labels)
+    place = np.full(num_classes, -1)
+    place[labels] = np.arange(count)
+    actual, predicted = place[predictions.actual], place[predictions.predicted]
+    both = (actual >= 0) & (predicted >= 0)
+    matrix = confusion_matrix(actual[both], predicted[both], count)
+    return matrix, np.bincount(predictions.actual, minlength=num_classes)[labels]
 
 
-def _share_bar(
-    sheet: drawing.Sheet, shown: ScalarMappable, left: float, top: float, height: float
+def _strength(matrix: Integers, totals: Integers) -> Floats:
+    """The square root of each cell's proportion of its actual class, so that 1 % can be seen.
+
+    Cells off the diagonal are negative.
+    """
+    signs = 2 * np.eye(len(matrix)) - 1
+    return np.asarray(np.sqrt(matrix / np.maximum(totals, 1)[:, None]) * signs, np.float64)
+
+
+def _proportion_bar(
+    sheet: drawing.Sheet, chart: ScalarMappable, left: float, top: float, height: float
 ) -> None:
-    bar = sheet.figure.colorbar(shown, cax=sheet.axes(left, top, 0.13, height))
-    shares = [0.01, 0.1, 0.5, 1.0]
-    roots = [*(-np.sqrt(shares[::-1])), 0.0, *np.sqrt(shares)]
+    bar = sheet.figure.colorbar(chart, cax=sheet.axes(left, top, 0.13, height))
+    proportions = [0.01, 0.1, 0.5, 1.0]
+    roots = [*(-np.sqrt(proportions[::-1])), 0.0, *np.sqrt(proportions)]
     bar.set_ticks(roots, labels=[f"{100 * root * root:.0f}\N{NO-BREAK SPACE}%" for root in roots])
-    bar.set_label("share of the actual class: wrong below, right above", fontsize=drawing.SMALL)
+    label = "proportion of the actual class: incorrect below, correct above"
+    bar.set_label(label, fontsize=drawing.SMALL)
 
 
 def calibration(bins: Calibration, error: float) -> bytes:
@@ -99,10 +120,8 @@ def calibration(bins: Calibration, error: float) -> bytes:
         error: The expected calibration error, 0 to 1.
     """
     title = f"Calibration: expected calibration error {100 * error:.2f}\N{NO-BREAK SPACE}%"
-    subtitle = (
-        "How often the model is right when it is so sure; best on the dashed line. "
-        "Black lines: 95\N{NO-BREAK SPACE}% intervals."
-    )
+    interval = "95\N{NO-BREAK SPACE}% intervals"
+    subtitle = f"Accuracy by confidence; dashed: perfect calibration; black: {interval}"
     with drawing.sheet(5.2, 4.5, title, subtitle) as sheet:
         top = sheet.height - 4.4
         upper, lower = sheet.axes(0.75, top, 4.2, 2.75), sheet.axes(0.75, top + 2.95, 4.2, 0.95)
@@ -123,17 +142,17 @@ def _reliability(axes: Axes, bins: Calibration) -> None:
     some = bins.images > 0
     accuracy = np.where(some, bins.accuracy, 0)
     gap = np.where(some, bins.confidence - bins.accuracy, 0)
-    axes.bar(bins.edges[:-1], accuracy, color=palette.RIGHT, label="accuracy", **_bar_style(bins))
-    hatch = {"color": "none", "edgecolor": palette.WRONG, "hatch": "/////", "bottom": accuracy}
+    axes.bar(bins.edges[:-1], accuracy, color=palette.CORRECT, label="accuracy", **_bar_style(bins))
+    hatch = {"color": "none", "edgecolor": palette.INCORRECT, "hatch": "/////", "bottom": accuracy}
     axes.bar(
         bins.edges[:-1], gap, label="distance from the mean confidence", **_bar_style(bins) | hatch
     )
     centres = (bins.edges[:-1] + bins.edges[1:])[some] / 2
     counts = zip(bins.images[some].tolist(), bins.accuracy[some].tolist(), strict=True)
-    limits = [wilson_interval(round(share * images), images) for images, share in counts]
+    limits = [wilson_interval(round(mean * images), images) for images, mean in counts]
     axes.vlines(centres, *zip(*limits, strict=True), color=palette.INK, linewidth=0.9, zorder=3)
     axes.plot([0, 1], [0, 1], color=palette.INK, linewidth=1, linestyle=(0, (4, 2)))
-    axes.set(ylim=(0, 1), ylabel="accuracy (share of images)")
+    axes.set(ylim=(0, 1), ylabel="accuracy (proportion of images)")
     axes.yaxis.set_major_formatter(_percent())
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.1)
 
@@ -150,13 +169,12 @@ def per_class(class_names: Sequence[str], scores: PerClass) -> bytes:
         scores: K values each.
     """
     precision, recall, f1 = scores.precision, scores.recall, scores.f1
-    order = np.argsort(-f1, kind="stable")
+    order, subtitle = _ranked(f1)
     count = len(order)
     pitch = 0.24 if count <= 30 else 0.14
     points = drawing.TEXT if count <= 30 else 6.5
     names = [drawing.fit(class_names[at], 1.4, points) for at in order]
     left = 0.3 + max(drawing.text_width(name, points) for name in names)
-    subtitle = "F1, the harmonic mean of precision and recall; best class first"
     with drawing.sheet(6.4, count * pitch + 0.85, "F1 by class", subtitle) as sheet:
         high = count * pitch + 0.1
         axes = sheet.axes(left, sheet.height - high - 0.45, 6.4 - left - 0.45, high)
@@ -164,7 +182,7 @@ def per_class(class_names: Sequence[str], scores: PerClass) -> bytes:
         lows, highs = np.minimum(precision, recall)[order], np.maximum(precision, recall)[order]
         axes.hlines(rows, lows, highs, color=palette.OTHER, linewidth=1.5, zorder=1)
         style: dict[str, Any] = {"linestyle": "none", "clip_on": False}
-        colour = {"precision": palette.PRECISION, "recall": palette.RECALL, "F1": palette.RIGHT}
+        colour = {"precision": palette.PRECISION, "recall": palette.RECALL, "F1": palette.CORRECT}
         shape = {"precision": (">", 4.5), "recall": ("D", 3.8), "F1": ("o", 6.0)}
         for name, values in (("precision", precision), ("recall", recall), ("F1", f1)):
             marker, size = shape[name]
@@ -172,9 +190,21 @@ def per_class(class_names: Sequence[str], scores: PerClass) -> bytes:
             axes.plot(
                 at, rows, color=colour[name], marker=marker, markersize=size, label=name, **style
             )
+        if count < len(f1):
+            axes.axhline(_ENDS - 0.5, color=palette.MUTED, linewidth=0.8, linestyle=(0, (4, 2)))
         _class_axis(axes, names, points, float(np.nanmin([lows.min(), f1.min()])))
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.1)
     return sheet.png
+
+
+def _ranked(f1: Floats) -> tuple[Integers, str]:
+    """The labels of the classes shown, best first, and what the subtitle says of them."""
+    order = np.argsort(-f1, kind="stable")
+    subtitle = "F1, the harmonic mean of precision and recall; best class first"
+    if len(order) <= drawing.MANY_CLASSES:
+        return order, subtitle
+    subtitle += f". The {_ENDS} best and, below the line, the {_ENDS} worst of {len(f1):,} classes."
+    return np.concatenate([order[:_ENDS], order[-_ENDS:]]), subtitle
 
 
 def _class_axis(axes: Axes, names: list[str], points: float, low: float) -> None:
@@ -182,7 +212,7 @@ def _class_axis(axes: Axes, names: list[str], points: float, low: float) -> None
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(max(0.0, low - 0.06 * (1 - low) - 0.002), 1)
     axes.xaxis.set_major_formatter(_percent())
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=6)  # a marker at 0 touches no name
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.set_xlabel("F1, precision, recall (axis starts at the lowest value)")

@@ -1,7 +1,7 @@
 """Figures made of images: the first one, a grid of samples, predictions beside their images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from stages.lib.reporting import drawing, palette
+from stages.lib.reporting.alt_text import none_misclassified
 from stages.lib.reporting.stage_outputs import Predictions
 
 Images = npt.NDArray[np.float32]  # N x H x W or N x H x W x C, 0 to 1
@@ -67,7 +68,7 @@ def _pixel_ticks(inches: float) -> MaxNLocator:
 
 
 def _panels(image: Images) -> dict[str, Images]:
-    """The pictures that show an image: itself in colour if it has any, and each channel in grey."""
+    """The panels that show an image: itself in colour if it has any, and each channel in grey."""
     if image.ndim == 2 or image.shape[-1] == 1:
         return {"grey": image.reshape(image.shape[:2])}
     if image.shape[-1] == 3:
@@ -108,98 +109,108 @@ def predictions(
     title: str,
     images: Images,
     indices: Sequence[int],
-    of: Predictions,
+    test: Predictions,
     class_names: Sequence[str],
 ) -> bytes:
-    """Test images, each with its labels and the probabilities of all classes as bars, as PNG.
+    """Test images, each with its labels and the probabilities of classes as bars, as PNG.
+
+    Up to 100 classes each has its bar; where there are more, the five most probable ones have.
 
     Args:
         title: Of the figure.
         images: The n images shown, n x H x W or n x H x W x C, 0 to 1.
         indices: Their n places in the test set.
-        of: The predictions for the whole test set.
+        test: The predictions for the whole test set.
         class_names: K names.
     """
     if not indices:
-        return _empty(
-            title, f"The model makes no mistake among the {len(of.actual):,} test images."
-        )
+        return _empty(title, none_misclassified(len(test.actual)))
     columns, rows = min(3, len(indices)), math.ceil(len(indices) / 3)
     width = max(_NARROWEST, columns * _CELL_WIDTH + drawing.MARGIN)
-    subtitle = (
-        "Blue is right, red is wrong. Bars: probability (0 to 1) by class label, 0 to "
-        f"{len(class_names) - 1}."
-    )
+    bars = f"by class label, 0 to {len(class_names) - 1}"
+    if len(class_names) > drawing.MANY_CLASSES:
+        bars = f"of the {_MOST_PROBABLE} most probable of {len(class_names):,} classes, by label"
+    subtitle = f"Blue is correct, red is incorrect. Bars: probability (0 to 1) {bars}."
     with drawing.sheet(width, rows * _CELL_HEIGHT, title, subtitle) as sheet:
         top = sheet.height - rows * _CELL_HEIGHT
         places = [
             (drawing.MARGIN + at % 3 * _CELL_WIDTH, top + at // 3 * _CELL_HEIGHT)
             for at in range(len(indices))
         ]
-        _bars(sheet, places, of, indices)
+        _bars(sheet, places, test, indices)
         for image, index, (x, y) in zip(images, indices, places, strict=True):
             sheet.paste(x, y, thumbnail(image, round(_SIDE * drawing.DPI)))
-            _label(sheet, x, y, of, index, class_names)
+            _label(sheet, x, y, test, index, class_names)
     return sheet.png
 
 
 _CELL_WIDTH, _CELL_HEIGHT, _SIDE = 2.14, 1.34, 0.86  # inches
+_MOST_PROBABLE = 5  # bars where there are many classes
 _TICK, _MONO = 5.5, 0.602  # points; width of a letter of DejaVu Sans Mono at size 1
 _BAR_LEFT, _BAR_ROOM, _BAR_HEIGHT = 0.94, 1.06, 0.76  # inches, of the bars beside an image
 
 
 def _label(
-    sheet: drawing.Sheet, x: float, y: float, of: Predictions, index: int, names: Sequence[str]
+    sheet: drawing.Sheet, x: float, y: float, test: Predictions, index: int, names: Sequence[str]
 ) -> None:
-    right = bool(of.right[index])
-    says = f"{'✓' if right else '✗'} {{}} {100 * of.confidences[index]:.1f}\N{NO-BREAK SPACE}%"
+    correct = bool(test.correct[index])
+    confidence = f"{100 * test.confidences[index]:.1f}\N{NO-BREAK SPACE}%"
+    says = f"{'✓' if correct else '✗'} {{}} {confidence}"
     room = _CELL_WIDTH - 0.12 - drawing.text_width(says, drawing.TEXT)
-    name = drawing.fit(names[of.predicted[index]], room, drawing.TEXT)
-    colour = palette.RIGHT if right else palette.WRONG
+    name = drawing.fit(names[test.predicted[index]], room, drawing.TEXT)
+    colour = palette.CORRECT if correct else palette.INCORRECT
     sheet.text(x, y + _SIDE + 0.05, says.format(name), color=colour, fontweight="normal")
-    truth = f"true: {{}} · image {index}"
+    truth = f"actual: {{}} · image {index}"
     room = _CELL_WIDTH - 0.12 - drawing.text_width(truth, drawing.SMALL)
-    name = drawing.fit(names[of.actual[index]], room, drawing.SMALL)
+    name = drawing.fit(names[test.actual[index]], room, drawing.SMALL)
     sheet.text(x, y + _SIDE + 0.2, truth.format(name), fontsize=drawing.SMALL, color=palette.MUTED)
 
 
 def _bars(
     sheet: drawing.Sheet,
     places: Sequence[tuple[float, float]],
-    of: Predictions,
+    test: Predictions,
     indices: Sequence[int],
 ) -> None:
     """All bars of a sheet as one collection: an artist a bar would take ten times as long."""
     axes = _whole(sheet)
-    num_classes = of.probabilities.shape[1]
-    pitch = _BAR_ROOM / num_classes
-    left = np.arange(num_classes) * pitch + 0.1 * pitch
     corners, fills, lines = [], [], []
     for (x, y), index in zip(places, indices, strict=True):
         x, base = x + _BAR_LEFT, y + _BAR_HEIGHT
-        a, b = x + left, x + left + 0.8 * pitch
-        tops = base - _BAR_HEIGHT * of.probabilities[index]
-        foot = np.full(num_classes, base)
+        labels = _bar_labels(test.probabilities[index])
+        pitch = _BAR_ROOM / len(labels)
+        a = x + np.arange(len(labels)) * pitch + 0.1 * pitch
+        b = a + 0.8 * pitch
+        tops = base - _BAR_HEIGHT * test.probabilities[index][labels]
+        foot = np.full(len(labels), base)
         corners.append(np.stack([[a, a, b, b], [foot, tops, tops, foot]], axis=-1).swapaxes(0, 1))
-        fill = [palette.OTHER] * num_classes
-        fill[of.predicted[index]] = palette.WRONG
-        fill[of.actual[index]] = palette.RIGHT
-        fills += fill
+        colours = {int(test.predicted[index]): palette.INCORRECT}
+        colours[int(test.actual[index])] = palette.CORRECT
+        fills += [colours.get(label, palette.OTHER) for label in labels.tolist()]
         lines += [[(x, base), (x + _BAR_ROOM, base)], [(x, base), (x, base - _BAR_HEIGHT)]]
-        _ticks(sheet, x, base + 0.015, num_classes, int(of.predicted[index]), int(of.actual[index]))
+        if len(labels) == len(test.probabilities[index]):
+            _ticks(sheet, x, base + 0.015, len(labels), colours)
+        else:
+            _sparse_ticks(sheet, x, base + 0.015, labels, colours)
     axes.add_collection(PolyCollection(np.concatenate(corners), facecolors=fills, linewidths=0))  # type: ignore[arg-type]
     axes.add_collection(LineCollection(lines, colors=palette.MUTED, linewidths=0.5))
 
 
+def _bar_labels(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The labels of the classes that have a bar, ascending."""
+    if len(probabilities) <= drawing.MANY_CLASSES:
+        return np.arange(len(probabilities))
+    return np.sort(np.argsort(-probabilities, kind="stable")[:_MOST_PROBABLE])
+
+
 def _ticks(
-    sheet: drawing.Sheet, x: float, y: float, num_classes: int, predicted: int, actual: int
+    sheet: drawing.Sheet, x: float, y: float, num_classes: int, colours: Mapping[int, str]
 ) -> None:
-    """The labels under the bars; beyond ten classes those of the two that matter."""
+    """The labels under the bars of all classes; beyond ten, of the predicted and the actual one."""
     pitch = _BAR_ROOM / num_classes
     style: dict[str, Any] = {"ha": "center", "fontsize": _TICK}
     if num_classes > 10:
-        for label in {predicted, actual}:
-            colour = palette.RIGHT if label == actual else palette.WRONG
+        for label, colour in colours.items():
             sheet.text(x + (label + 0.5) * pitch, y, str(label), color=colour, **style)
         return
     # One text and not one a label: texts take most of the time. In a font of fixed width, spaces
@@ -208,6 +219,23 @@ def _ticks(
     style |= {"fontsize": pitch * 72 / _MONO / letters, "family": "DejaVu Sans Mono"}
     text = (" " * (letters - 1)).join(str(label) for label in range(num_classes))
     sheet.text(x + _BAR_ROOM / 2, y, text, **style)
+
+
+def _sparse_ticks(
+    sheet: drawing.Sheet,
+    x: float,
+    y: float,
+    labels: npt.NDArray[np.int64],
+    colours: Mapping[int, str],
+) -> None:
+    """The labels under the bars of some classes, small enough to stand side by side."""
+    pitch = _BAR_ROOM / len(labels)
+    digits = len(str(labels.max()))
+    points = min(_TICK, 0.85 * pitch * 72 / _MONO / digits)
+    for at, label in enumerate(labels.tolist()):
+        colour = colours.get(label, palette.INK)
+        style: dict[str, Any] = {"ha": "center", "fontsize": points, "color": colour}
+        sheet.text(x + (at + 0.5) * pitch, y, str(label), **style)
 
 
 def _whole(sheet: drawing.Sheet) -> Axes:

@@ -4,15 +4,15 @@ Source: Okabe and Ito (2008), "Color Universal Design", told apart by people wit
 of colour blindness; the red is their vermilion, darkened until text in it has 4.5:1 on white.
 """
 
-RIGHT = "#0072b2"
-WRONG = "#b8320a"
+CORRECT = "#0072b2"
+INCORRECT = "#b8320a"
 TRAINING = "#0072b2"
 VALIDATION = "#c77700"
 PRECISION = "#c77700"
 RECALL = "#008a64"
 INK = "#1f2328"
 MUTED = "#59636e"
-OTHER = "#b6bdc6"  # bars that are neither right nor wrong
+OTHER = "#b6bdc6"  # bars that are neither correct nor incorrect
 LINE = "#d1d7de"
 
 

@@ -1,4 +1,4 @@
-"""What the report page says: the sections, their figures, tables and words."""
+"""What the report page says: the values that its template names."""
 
 import json
 import math
@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.metrics import Calibration, PerClass
-from stages.lib.reporting import alt_text, page, stage_outputs
+from stages.lib.reporting import alt_text, drawing, page, stage_outputs
 from stages.lib.reporting.alt_text import counted, percent
-from stages.lib.reporting.page import Cell
+from stages.lib.reporting.confusion_matrix import shown_classes
+from stages.lib.reporting.page import Cell, Table
 
 Floats = npt.NDArray[np.float64]
 
 _CONFUSIONS = 15  # most frequent ones, as a table
+_ELSEWHERE = ("accuracy_low", "accuracy_high", "images")  # metrics that have no card of their own
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,8 @@ class Dataset:
 
     def cells(self, labels: Iterable[int]) -> list[Cell]:
         """Class names for tables of the page."""
-        names = [self.local_names[label] for label in labels]
-        if self.language == "en":
-            return [Cell(name) for name in names]
-        return [Cell(page.in_language(name, self.language)) for name in names]
+        language = "" if self.language == "en" else self.language
+        return [Cell(self.local_names[label], language=language) for label in labels]
 
 
 @dataclass(frozen=True)
@@ -63,129 +63,142 @@ class Results:
         run: What was trained.
         training: The last losses and accuracies, the untrained loss, the number of parameters.
         history: E values each.
-        test: The test metrics.
+        metrics: Of the test split by name, in the order to show them.
         predictions: For all N test images.
-        matrix: K x K, the confusion matrix.
         scores: K values each.
         bins: Of the reliability diagram.
-        shown: Test images shown with their predictions.
-        mistakes: Test images shown as most confident mistakes.
+        first: Test images shown with their predictions.
+        misclassified: Test images shown as misclassified with the highest confidence.
     """
 
     run: stage_outputs.Run
     training: Mapping[str, Any]
     history: Mapping[str, Floats]
-    test: Mapping[str, Any]
+    metrics: Mapping[str, stage_outputs.Metric]
     predictions: stage_outputs.Predictions
-    matrix: npt.NDArray[np.int64]
     scores: PerClass
     bins: Calibration
-    shown: Sequence[int]
-    mistakes: Sequence[int]
+    first: Sequence[int]
+    misclassified: Sequence[int]
 
 
-def render(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> str:
+def render(dataset: Dataset, results: Results, pngs: Mapping[str, bytes]) -> str:
     """The page as HTML.
 
     Args:
         dataset: The data set.
-        found: The results.
+        results: Of train and evaluate.
         pngs: The figures by name.
     """
-    sections = [
-        page.Section("results", "Results", _results(found)),
-        page.Section("run", "What was run", _run(dataset, found)),
-        page.Section("training", "Training", _training(found, pngs)),
-        page.Section("confusion", "Confusion matrix", _confusion(dataset, found, pngs)),
-        page.Section("classes", "By class", _classes(dataset, found, pngs)),
-        page.Section("calibration", "Calibration", _calibration(found, pngs)),
-        page.Section("predictions", "Predictions", _predictions(dataset, found, pngs)),
-        page.Section("mistakes", "Mistakes", _mistakes(dataset, found, pngs)),
-        page.Section("data", "Data", _data(dataset, pngs)),
-    ]
-    return page.document(dataset.title, "Image classification report", _summary(found), sections)
+    confusions = stage_outputs.confusions(results.predictions, _CONFUSIONS)
+    alts = _alternatives(dataset, results, confusions)
+    figures = {name: page.Figure(png, alts[name]) for name, png in pngs.items()}
+    values = {
+        "title": dataset.title,
+        "dataset": dataset,
+        "figures": figures,
+        **_summary(results),
+        **_results(results),
+        **_run(dataset, results),
+        **_tables(dataset, results, confusions),
+    }
+    return page.render("report.html.jinja", values)
 
 
-def _summary(found: Results) -> str:
-    run, epochs = found.run, int(found.history["epoch"][-1])
-    architecture = run.parameters.get("model.architecture", "network")
-    return (
-        f"The model ({architecture}, {found.training['parameters']:,} parameters) was trained "
-        f"for {counted(epochs, 'epoch')} on {counted(run.images.get('train', 0), 'image')}. "
-        f"It predicts {percent(found.test['accuracy'])} of {found.test['images']:,} test images "
-        f"right; the 95\N{NO-BREAK SPACE}% interval is {_interval(found.test)}."
-    )
-
-
-def _results(found: Results) -> list[page.Markup]:
-    test, classes = found.test, len(found.matrix)
-    rows = [
-        ("Test accuracy", percent(test["accuracy"]), f"95 % interval {_interval(test)}"),
-        ("Test loss", f"{test['loss']:.4f}", "mean cross-entropy in nats"),
-        ("Macro F1", percent(test["macro_f1"]), f"mean F1 of {classes} classes"),
-        (
-            "Top-2 accuracy",
-            percent(test["top2_accuracy"]),
-            "the right class is among the first two",
+def _alternatives(
+    dataset: Dataset, results: Results, confusions: Sequence[stage_outputs.Confusion]
+) -> dict[str, str]:
+    """What each figure shows, in words."""
+    labels, image, predictions = dataset.labels, dataset.image, results.predictions
+    extremes = (float(image.min()), float(image.max()))
+    error = results.metrics["expected_calibration_error"].value
+    return {
+        "curves": alt_text.curves(results.history),
+        "confusion": alt_text.confusion(predictions, confusions, dataset.names),
+        "per_class": alt_text.per_class(dataset.names, results.scores),
+        "calibration": alt_text.calibration(results.bins, error),
+        "predictions": alt_text.predictions(results.first, predictions, dataset.names),
+        "mistakes": alt_text.predictions(results.misclassified, predictions, dataset.names),
+        "samples": alt_text.samples([dataset.names[label] for label in labels]),
+        "raw_image": alt_text.raw_image(
+            dataset.names[labels[0]], image.shape, extremes, dataset.pixel_max
         ),
-        (
-            "Expected calibration error",
-            percent(test["expected_calibration_error"]),
-            "mean distance of confidence and accuracy",
-        ),
-        (
-            "Untrained loss",
-            f"{found.training['untrained_loss']:.4f}",
-            f"guessing one of {classes} classes: ln {classes} = {math.log(classes):.4f}",
-        ),
-    ]
+    }
+
+
+def _summary(results: Results) -> dict[str, object]:
+    run, metrics = results.run, results.metrics
+    return {
+        "architecture": run.parameters.get("model.architecture", "network"),
+        "parameter_count": counted(results.training["parameters"], "parameter"),
+        "epoch_count": counted(len(results.history["epoch"]), "epoch"),
+        "training_count": counted(run.images.get("train", 0), "image"),
+        "test_count": counted(int(metrics["images"].value), "test image"),
+        "accuracy": percent(metrics["accuracy"].value),
+        "interval": _interval(metrics),
+    }
+
+
+def _results(results: Results) -> dict[str, object]:
+    classes, training = len(results.scores.f1), results.training
+    smoothing = results.run.parameters.get("train.label_smoothing", 0)
+    return {
+        "cards": _cards(results.metrics),
+        "by_split": Table("Loss and accuracy by split", _by_split(results)),
+        "last_epoch": f"{len(results.history['epoch']):,}",
+        "label_smoothing": f"{smoothing:g}" if isinstance(smoothing, float) and smoothing else "",
+        "untrained_loss": f"{training['untrained_loss']:.4f}",
+        "chance_loss": f"{math.log(classes):.4f}",
+        "classes": classes,
+    }
+
+
+def _cards(metrics: Mapping[str, stage_outputs.Metric]) -> list[dict[str, str]]:
+    """Every metric as its label, its value and a note about it."""
+    notes = {"accuracy": f"95\N{NO-BREAK SPACE}% interval {_interval(metrics)}"}
     return [
-        page.cards(rows),
-        page.table("Loss and accuracy by split", _by_split(found)),
-        page.paragraph(_how_measured(found.run.parameters.get("train.label_smoothing", 0))),
+        {"name": metric.label, "value": _value(metric), "note": notes.get(name) or _note(metric)}
+        for name, metric in metrics.items()
+        if name not in _ELSEWHERE
     ]
 
 
-def _how_measured(label_smoothing: float) -> str:
-    """What the losses of the splits leave to know, so that nobody compares what differs."""
-    text = "Training values are means over the last epoch, while the weights move."
-    if label_smoothing:
-        text += (
-            f" The losses of training and validation are against labels smoothed by "
-            f"{label_smoothing:g}, which the test loss is not."
-        )
-    return text
+def _value(metric: stage_outputs.Metric) -> str:
+    if metric.unit == "proportion":
+        return percent(metric.value)
+    if metric.unit == "images":
+        return counted(int(metric.value), "image")
+    return f"{metric.value:.4f}" if metric.unit == "nats" else f"{metric.value:.6g}"
 
 
-def _by_split(found: Results) -> dict[str, list[Cell]]:
-    images, training = found.run.images, found.training
-    rows = [("training", images.get("train", 0), training["loss"], training["accuracy"])]
+def _note(metric: stage_outputs.Metric) -> str:
+    unit = metric.unit if metric.unit == "nats" else ""
+    better = f"{metric.better} is better" if metric.better else ""
+    return "; ".join(filter(None, (unit, better)))
+
+
+def _by_split(results: Results) -> dict[str, list[Cell]]:
+    images, training, metrics = results.run.images, results.training, results.metrics
+    rows: list[tuple[str, int, float, float]] = [
+        ("training", images.get("train", 0), training["train_loss"], training["train_accuracy"])
+    ]
     if "val_loss" in training:
         held_out = images.get("validation", 0)
         rows += [("validation", held_out, training["val_loss"], training["val_accuracy"])]
-    rows += [("test", found.test["images"], found.test["loss"], found.test["accuracy"])]
+    count = len(results.predictions.actual)
+    rows += [("test", count, metrics["loss"].value, metrics["accuracy"].value)]
     names, counts, losses, accuracies = zip(*rows, strict=True)
     return {
         "Split": _texts(names),
         "Images": _integers(counts),
         "Loss (nats)": _losses(losses),
-        "Accuracy": _shares(accuracies),
+        "Accuracy": _proportions(accuracies),
     }
 
 
-def _run(dataset: Dataset, found: Results) -> list[page.Markup]:
-    run = found.run
-    splits = {**run.images, "test": found.test["images"]}
-    size = " × ".join(str(length) for length in dataset.image.shape)
-    name = f"{page.escape(dataset.title)} (<code>{page.escape(dataset.name)}</code>)"
-    facts = [
-        ("Data set", page.Markup(name)),
-        ("Licence", dataset.licence),
-        ("Citation", page.linked(dataset.citation)),
-        ("Images", ", ".join(f"{count:,} {split}" for split, count in splits.items())),
-        ("Image size", f"{size} pixels, raw values from 0 to {dataset.pixel_max:g}"),
-        ("Classes", str(len(dataset.names))),
-    ]
+def _run(dataset: Dataset, results: Results) -> dict[str, object]:
+    run = results.run
+    splits = {**run.images, "test": len(results.predictions.actual)}
     parameters = {
         "Parameter": _texts(run.parameters),
         "Value": _texts(
@@ -198,163 +211,122 @@ def _run(dataset: Dataset, found: Results) -> list[page.Markup]:
         "Library": _texts(package for package, _ in versions),
         "Version": _texts(version for _, version in versions),
     }
-    return [
-        page.definitions(facts, "facts"),
-        page.beside(
-            page.table("Parameters of the training", parameters),
-            _network(run.layers),
-            page.table("Library versions", libraries, sortable=False),
-        ),
-    ]
+    return {
+        "split_sizes": ", ".join(f"{count:,} {split}" for split, count in splits.items()),
+        "image_size": " × ".join(str(length) for length in dataset.image.shape),
+        "pixel_max": f"{dataset.pixel_max:g}",
+        "parameters": Table("Parameters of the training", parameters),
+        "network": _network(run.layers),
+        "libraries": Table("Library versions", libraries, sortable=False),
+    }
 
 
-def _network(layers: Sequence[Mapping[str, Any]]) -> page.Markup:
-    sizes = [layer["parameters"] for layer in layers]
+def _network(layers: Sequence[stage_outputs.Layer]) -> Table:
+    sizes = [layer.parameters for layer in layers]
     columns = {
-        "Layer": _texts(layer["name"] for layer in layers),
-        "Type": _texts(layer["type"] for layer in layers),
-        "Output": _texts(layer["output"] for layer in layers),
+        "Layer": _texts(layer.name for layer in layers),
+        "Type": _texts(layer.type for layer in layers),
+        "Output": _texts(layer.output for layer in layers),
         "Parameters": _integers(sizes),
     }
     caption = f"Network: {counted(len(layers), 'layer')}, {counted(sum(sizes), 'parameter')}"
-    return page.table(caption, columns, sortable=False)
+    return Table(caption, columns, sortable=False)
 
 
-def _training(found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    history = found.history
+def _tables(
+    dataset: Dataset, results: Results, confusions: Sequence[stage_outputs.Confusion]
+) -> dict[str, object]:
+    predictions = results.predictions
+    misclassified = int((~predictions.correct).sum())
+    return {
+        "epochs": _epochs(results.history),
+        "held_out": "val_loss" in results.history,
+        "confusions": _confusions(dataset, confusions),
+        "matrix_classes": len(shown_classes(predictions)),
+        "by_class": _classes(dataset, results.scores),
+        "bins": _bins(results.bins),
+        "bars_of_all": len(dataset.names) <= drawing.MANY_CLASSES,
+        "first_images": _images("The first test images", results.first, dataset, predictions),
+        "misclassified_count": misclassified,
+        "misclassified": counted(misclassified, "misclassified image"),
+        "misclassified_shown": f"{len(results.misclassified):,}",
+        "misclassified_images": _images(
+            "Misclassified with the highest confidence", results.misclassified, dataset, predictions
+        ),
+        "none_misclassified": alt_text.none_misclassified(len(predictions.actual)),
+    }
+
+
+def _epochs(history: Mapping[str, Floats]) -> Table:
     columns = {"Epoch": _integers(history["epoch"])}
     for key, name, cells in (
         ("learning_rate", "Learning rate", _reals),
         ("loss", "Training loss", _losses),
-        ("accuracy", "Training accuracy", _shares),
+        ("accuracy", "Training accuracy", _proportions),
         ("val_loss", "Validation loss", _losses),
-        ("val_accuracy", "Validation accuracy", _shares),
+        ("val_accuracy", "Validation accuracy", _proportions),
     ):
         if key in history:
             columns[name] = cells(history[key])
-    caption = "Loss and accuracy on the training images and, if some were held out, on those."
-    return [
-        page.figure(pngs["curves"], alt_text.curves(history), caption),
-        page.folded("All epochs as a table", page.table("Training by epoch", columns)),
-    ]
+    return Table("Training by epoch", columns)
 
 
-def _confusion(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    pairs = stage_outputs.confusions(found.matrix, _CONFUSIONS)
-    alt = alt_text.confusion(found.predictions, pairs, dataset.names)
-    caption = "Rows are actual classes, columns predicted ones; the diagonal is right."
-    figure = page.figure(pngs["confusion"], alt, caption)
-    if not pairs:
-        return [figure, page.paragraph(alt_text.no_mistakes(len(found.predictions.actual)))]
+def _confusions(dataset: Dataset, confusions: Sequence[stage_outputs.Confusion]) -> Table:
     columns = {
-        "Actual class": dataset.cells([pair.actual for pair in pairs]),
-        "Predicted class": dataset.cells([pair.predicted for pair in pairs]),
-        "Images": _integers([pair.images for pair in pairs]),
-        "Share of the actual class": _shares([pair.share for pair in pairs]),
+        "Actual class": dataset.cells([pair.actual for pair in confusions]),
+        "Predicted class": dataset.cells([pair.predicted for pair in confusions]),
+        "Images": _integers([pair.images for pair in confusions]),
+        "Proportion of the actual class": _proportions([pair.proportion for pair in confusions]),
     }
-    return [figure, page.table("Most frequent confusions", columns)]
+    return Table("Most frequent confusions", columns)
 
 
-def _classes(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    scores, labels = found.scores, range(len(dataset.names))
+def _classes(dataset: Dataset, scores: PerClass) -> Table:
+    labels = range(len(dataset.names))
     columns = {"Class": dataset.cells(labels)}
     if list(dataset.local_names) != list(dataset.names):
         columns["In figures"] = _texts(dataset.names)
     columns |= {
         "Label": _integers(labels),
-        "Precision": _shares(scores.precision),
-        "Recall": _shares(scores.recall),
-        "F1": _shares(scores.f1),
+        "Precision": _proportions(scores.precision),
+        "Recall": _proportions(scores.recall),
+        "F1": _proportions(scores.f1),
         "Test images": _integers(scores.support),
     }
-    caption = (
-        "Precision: the share of the images predicted as a class that are of it. "
-        "Recall: the share of the images of a class that are predicted as it."
-    )
-    return [
-        page.figure(pngs["per_class"], alt_text.per_class(dataset.names, scores), caption),
-        page.table("Scores by class", columns),
-    ]
+    return Table("Scores by class", columns)
 
 
-def _calibration(found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    bins = found.bins
+def _bins(bins: Calibration) -> Table:
     limits = zip(bins.edges[:-1], bins.edges[1:], strict=True)
     columns = {
         "Confidence": [
             Cell(f"{percent(lower, 1)} to {percent(upper, 1)}", lower) for lower, upper in limits
         ],
         "Images": _integers(bins.images),
-        "Mean confidence": _shares(bins.confidence),
-        "Accuracy": _shares(bins.accuracy),
+        "Mean confidence": _proportions(bins.confidence),
+        "Accuracy": _proportions(bins.accuracy),
     }
-    alt = alt_text.calibration(bins, found.test["expected_calibration_error"])
-    caption = (
-        "A calibrated model is right as often as it is confident. Where the hatched part lies "
-        "above the accuracy, the model is surer than it should be."
-    )
-    return [
-        page.figure(pngs["calibration"], alt, caption),
-        page.folded("All bins as a table", page.table("Calibration by confidence", columns)),
-    ]
-
-
-def _predictions(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    alt = alt_text.predictions(found.shown, found.predictions, dataset.names)
-    caption = (
-        "The first test images, each with its predicted class and the probabilities of all classes."
-    )
-    table = _images("The first test images", found.shown, dataset, found.predictions)
-    return [
-        page.figure(pngs["predictions"], alt, caption),
-        page.folded("These images as a table", table),
-    ]
-
-
-def _mistakes(dataset: Dataset, found: Results, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    count = int((~found.predictions.right).sum())
-    if not count:
-        return [page.paragraph(alt_text.no_mistakes(len(found.predictions.actual)))]
-    alt = alt_text.predictions(found.mistakes, found.predictions, dataset.names)
-    caption = (
-        f"{len(found.mistakes):,} of {counted(count, 'mistake')}: those with the highest "
-        "probability of a wrong class. Some may be labelled wrong in the data."
-    )
-    table = _images("Most confident mistakes", found.mistakes, dataset, found.predictions)
-    return [
-        page.figure(pngs["mistakes"], alt, caption),
-        page.folded("These images as a table", table),
-    ]
+    return Table("Calibration by confidence", columns)
 
 
 def _images(
-    caption: str, indices: Sequence[int], dataset: Dataset, of: stage_outputs.Predictions
-) -> page.Markup:
-    at = np.array(indices)
+    caption: str, indices: Sequence[int], dataset: Dataset, test: stage_outputs.Predictions
+) -> Table:
+    at = np.array(indices, np.int64)
     columns = {
         "Test image": _integers(at),
-        "Actual class": dataset.cells(of.actual[at].tolist()),
-        "Predicted class": dataset.cells(of.predicted[at].tolist()),
-        "Probability": _shares(of.confidences[at]),
-        "Of the actual class": _shares(of.probabilities[at, of.actual[at]]),
-        "Prediction": _texts("right" if right else "wrong" for right in of.right[at]),
+        "Actual class": dataset.cells(test.actual[at].tolist()),
+        "Predicted class": dataset.cells(test.predicted[at].tolist()),
+        "Confidence": _proportions(test.confidences[at]),
+        "Probability of the actual class": _proportions(test.probabilities[at, test.actual[at]]),
+        "Prediction": _texts("correct" if ok else "incorrect" for ok in test.correct[at]),
     }
-    return page.table(caption, columns)
+    return Table(caption, columns)
 
 
-def _data(dataset: Dataset, pngs: Mapping[str, bytes]) -> list[page.Markup]:
-    names, image = [dataset.names[label] for label in dataset.labels], dataset.image
-    values = (float(image.min()), float(image.max()))
-    alt = alt_text.raw_image(names[0], image.shape, values, dataset.pixel_max)
-    caption = "The first training image as published, before scaling to 0 to 1."
-    return [
-        page.figure(pngs["samples"], alt_text.samples(names), "The first training images."),
-        page.figure(pngs["raw_image"], alt, caption),
-    ]
-
-
-def _interval(test: Mapping[str, Any]) -> str:
-    return f"{100 * test['accuracy_low']:.2f} to {percent(test['accuracy_high'])}"
+def _interval(metrics: Mapping[str, stage_outputs.Metric]) -> str:
+    low, high = metrics["accuracy_low"].value, metrics["accuracy_high"].value
+    return f"{100 * low:.2f} to {percent(high)}"
 
 
 def _texts(values: Iterable[object]) -> list[Cell]:
@@ -373,6 +345,6 @@ def _reals(values: Iterable[float]) -> list[Cell]:
     return [Cell(f"{value:.3g}", value) for value in values]
 
 
-def _shares(values: Iterable[float]) -> list[Cell]:
-    """Cells of shares; NaN, of no images, is a dash and sorts first."""
+def _proportions(values: Iterable[float]) -> list[Cell]:
+    """Cells of proportions; NaN, of no images, is a dash and sorts first."""
     return [Cell("–", -1) if math.isnan(value) else Cell(percent(value), value) for value in values]

@@ -235,6 +235,25 @@ def test_an_archive_of_other_arrays_is_refused(
         assert message.endswith("\nDelete it and run `dvc repro`.")
 
 
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [(-1, "labels from -1 to 0"), (2, "labels from 0 to 2"), (77, "labels from 0 to 77")],
+)
+def test_labels_without_a_class_are_refused(tmp_path: Path, label: int, said: str) -> None:
+    path = tmp_path / "train.npz"
+    split_file.write(path, replace(SMALL, labels=np.array([0, label, 0])))
+    assert f"{said}, of classes 0 to 1" in refusal(path)
+
+
+@pytest.mark.parametrize("pixel", [np.nan, np.inf, -np.inf, -0.1, 1.5])
+def test_pixels_out_of_range_are_refused(tmp_path: Path, pixel: float) -> None:
+    path = tmp_path / "train.npz"
+    images = SMALL.images.copy()
+    images[1, 1, 0] = pixel
+    split_file.write(path, replace(SMALL, images=images))
+    assert ", not from 0 to 1" in refusal(path)
+
+
 def test_a_size_that_no_memory_holds_is_refused_before_it_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "train.npz"
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 999, 999), }"

@@ -342,8 +342,8 @@ def test_the_change_of_the_confusion_matrix_says_what_got_better(
         better = figures.confusion_change(np.array([[12, -12], [0, 0]]), ["a", "b"])
     assert {text.text for text in texts} >= {"+12", "−12"}
     worse = figures.confusion_change(np.array([[-12, 12], [0, 0]]), ["a", "b"])
-    assert drawn.count(better, palette.RIGHT) > 10 * drawn.count(better, palette.WRONG)
-    assert drawn.count(worse, palette.WRONG) > 10 * drawn.count(worse, palette.RIGHT)
+    assert drawn.count(better, palette.CORRECT) > 10 * drawn.count(better, palette.INCORRECT)
+    assert drawn.count(worse, palette.INCORRECT) > 10 * drawn.count(worse, palette.CORRECT)
 
 
 def test_figures_lie_beside_the_report_and_do_not_outlive_it(made: Repository) -> None:

@@ -27,24 +27,24 @@ class Text:
 @contextmanager
 def texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Text]]:
     """Yields a list that fills with the texts that are drawn."""
-    found: dict[int, tuple[object, Text]] = {}
+    by_artist: dict[int, tuple[object, Text]] = {}
     draw: Any = RendererAgg.draw_text
 
     def spy(renderer: RendererAgg, *arguments: Any, mtext: Any = None, **others: Any) -> None:
         if mtext is not None:
             box = mtext.get_window_extent(renderer)
-            found[id(mtext)] = (mtext, Text(mtext.get_text(), box.x0, box.y0, box.x1, box.y1))
+            by_artist[id(mtext)] = (mtext, Text(mtext.get_text(), box.x0, box.y0, box.x1, box.y1))
         draw(renderer, *arguments, **others | {"mtext": mtext})
 
     drawn: list[Text] = []
     with monkeypatch.context() as patch:
         patch.setattr(RendererAgg, "draw_text", spy)
         yield drawn
-    drawn += [text for _, text in found.values()]
+    drawn += [text for _, text in by_artist.values()]
 
 
 def pixels(png: bytes) -> npt.NDArray[np.uint8]:
-    """The picture, H x W x 3."""
+    """The image, H x W x 3."""
     with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG"
         return np.asarray(image.convert("RGB"))
@@ -57,7 +57,7 @@ def count(png: bytes, colour: str) -> int:
 
 
 def assert_legible(drawn: list[Text], png: bytes) -> None:
-    """Checks that no text leaves the picture and none lies on another."""
+    """Checks that no text leaves the image and none lies on another."""
     height, width, _ = pixels(png).shape
     slack = 3  # pixels: boxes of text hold more than the ink
     for text in drawn:

@@ -51,13 +51,13 @@ def test_curves() -> None:
 
 
 def test_confusion() -> None:
-    found = [Confusion(actual=0, predicted=1, images=1, share=0.5)]
-    assert alt_text.confusion(PREDICTIONS, found, NAMES) == (
-        "Confusion matrix of 3 classes: 4 of 6 test images are on the diagonal, predicted right. "
-        "The most frequent confusion is shirt predicted as coat, 1 image."
+    pairs = [Confusion(actual=0, predicted=1, images=1, proportion=0.5)]
+    assert alt_text.confusion(PREDICTIONS, pairs, NAMES) == (
+        "Confusion matrix of 3 classes: 4 of 6 test images are predicted correctly, on the "
+        "diagonal. The most frequent confusion is shirt predicted as coat, 1 image."
     )
-    right = Predictions(PREDICTIONS.actual, PREDICTIONS.actual, PREDICTIONS.probabilities)
-    assert "most frequent" not in alt_text.confusion(right, [], NAMES)
+    correct = Predictions(PREDICTIONS.actual, PREDICTIONS.actual, PREDICTIONS.probabilities)
+    assert "most frequent" not in alt_text.confusion(correct, [], NAMES)
 
 
 def test_per_class_is_best_first() -> None:
@@ -73,12 +73,12 @@ def test_calibration() -> None:
     )
     assert plain(alt_text.calibration(bins, 0.05)) == (
         "Reliability diagram, expected calibration error 5.00 %. 6 of 6 test images have a "
-        "confidence from 50 % to 100 %, 80.0 % on average; 75.0 % of them are right."
+        "confidence from 50 % to 100 %, 80.0 % on average; 75.0 % of them are predicted correctly."
     )
 
 
 def test_predictions() -> None:
     assert plain(alt_text.predictions([1, 4], PREDICTIONS, NAMES)) == (
-        "2 test images, 1 of them predicted right: coat predicted as coat at 70.0 %, coat "
+        "2 test images, 1 of them predicted correctly: coat predicted as coat at 70.0 %, coat "
         "predicted as bag at 80.0 %."
     )

@@ -52,11 +52,11 @@ def test_a_sheet_is_as_large_as_asked_plus_its_heading() -> None:
     assert drawn.pixels(titled.png).shape[0] > 200 * 1.24 + 30
 
 
-def test_pictures_are_pasted_pixel_by_pixel() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+def test_images_are_pasted_pixel_by_pixel() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     with drawing.sheet(1.0, 1.0, "") as sheet:
-        sheet.paste(0.25, 0.5, picture)
-    np.testing.assert_array_equal(drawn.pixels(sheet.png)[100:120, 50:80], picture)
+        sheet.paste(0.25, 0.5, image)
+    np.testing.assert_array_equal(drawn.pixels(sheet.png)[100:120, 50:80], image)
 
 
 def test_text_that_fits_stays_and_other_ends_in_an_ellipsis() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from stages.lib.metrics import Calibration, PerClass
 from stages.lib.reporting import figures, palette
+from stages.lib.reporting.stage_outputs import Predictions
 from tests.stages.lib.reporting import drawn
 
 NAMES = ["T-shirt/top", "a very long class name that nobody would want to read in full", "Coat"]
@@ -15,8 +16,9 @@ def names(count: int) -> list[str]:
 
 def history(epochs: int, validation: bool = True) -> dict[str, npt.NDArray[np.float64]]:
     epoch = np.arange(1, epochs + 1, dtype=np.float64)
-    of = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch}
-    return of | {"val_loss": 2 / epoch, "val_accuracy": 1 - 0.7 / epoch} if validation else of
+    training = {"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch}
+    held_out = {"val_loss": 2 / epoch, "val_accuracy": 1 - 0.7 / epoch}
+    return training | held_out if validation else training
 
 
 @pytest.mark.parametrize("validation", [True, False])
@@ -36,16 +38,23 @@ def test_curves_of_any_length(
 
 
 def test_curves_of_a_training_that_diverged() -> None:
-    of = history(3)
-    of["loss"][1:], of["val_loss"][:] = np.nan, np.inf
-    assert drawn.pixels(figures.curves(of)).size
+    diverged = history(3)
+    diverged["loss"][1:], diverged["val_loss"][:] = np.nan, np.inf
+    assert drawn.pixels(figures.curves(diverged)).size
+
+
+def predictions(matrix: npt.NDArray[np.int64]) -> Predictions:
+    """Predictions whose confusion matrix is the given one."""
+    cells = np.repeat(np.arange(matrix.size), matrix.reshape(-1))
+    actual, predicted = np.divmod(cells, len(matrix))
+    return Predictions(actual, predicted, np.broadcast_to(0.0, (len(cells), len(matrix))))
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 20, 21, 26, 100])
 def test_a_confusion_matrix_of_any_size(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = np.random.default_rng(0).integers(0, 900, (count, count))
+    matrix = np.random.default_rng(0).integers(0, 90, (count, count))
     with drawn.texts(monkeypatch) as texts:
-        png = figures.confusion(matrix, names(count))
+        png = figures.confusion(predictions(matrix), names(count))
     drawn.assert_legible(texts, png)
     assert max(drawn.pixels(png).shape) < 200 * 14
 
@@ -55,7 +64,7 @@ def test_a_confusion_matrix_holds_its_numbers_and_no_zeros(
 ) -> None:
     matrix = np.array([[97, 3, 0], [0, 41, 0], [0, 0, 0]])
     with drawn.texts(monkeypatch) as texts:
-        figures.confusion(matrix, ["a", "b", "c"])
+        figures.confusion(predictions(matrix), ["a", "b", "c"])
     numbers = {text.text: text for text in texts if text.text.isdigit()}
     assert set(numbers) == {"97", "3", "41"}
     assert numbers["97"].left < numbers["3"].left  # predicted to the right
@@ -66,10 +75,10 @@ def test_a_confusion_matrix_holds_its_numbers_and_no_zeros(
 
 
 def test_the_diagonal_is_blue_and_the_rest_red() -> None:
-    right = figures.confusion(np.diag([5, 5]), ["a", "b"])
-    wrong = figures.confusion(np.array([[0, 5], [5, 0]]), ["a", "b"])
-    assert drawn.count(right, palette.RIGHT) > 10 * drawn.count(right, palette.WRONG)
-    assert drawn.count(wrong, palette.WRONG) > 10 * drawn.count(wrong, palette.RIGHT)
+    correct = figures.confusion(predictions(np.diag([5, 5])), ["a", "b"])
+    incorrect = figures.confusion(predictions(np.array([[0, 5], [5, 0]])), ["a", "b"])
+    assert drawn.count(correct, palette.CORRECT) > 10 * drawn.count(correct, palette.INCORRECT)
+    assert drawn.count(incorrect, palette.INCORRECT) > 10 * drawn.count(incorrect, palette.CORRECT)
 
 
 def bins(images: list[int], confidence: list[float], accuracy: list[float]) -> Calibration:
@@ -78,16 +87,18 @@ def bins(images: list[int], confidence: list[float], accuracy: list[float]) -> C
 
 
 @pytest.mark.parametrize(
-    "of",
+    "reliability",
     [
         bins([0, 6], [np.nan, 0.8], [np.nan, 0.666667]),
         bins([1], [1.0], [1.0]),
         bins([0] * 14 + [10000], [np.nan] * 14 + [0.99], [np.nan] * 14 + [0.0]),
     ],
 )
-def test_calibration_says_its_error(of: Calibration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_says_its_error(
+    reliability: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with drawn.texts(monkeypatch) as texts:
-        png = figures.calibration(of, 0.133333)
+        png = figures.calibration(reliability, 0.133333)
     drawn.assert_legible(texts, png)
     assert any("error 13.33\N{NO-BREAK SPACE}%" in text.text for text in texts)
 

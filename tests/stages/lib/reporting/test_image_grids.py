@@ -104,43 +104,45 @@ def test_predictions_are_legible(
     assert sum(text.text.startswith(("✓", "✗")) for text in texts) == count
 
 
-def test_predictions_say_what_is_predicted_and_true(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_say_what_is_predicted_and_actual(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["shirt", "coat", "bag"]
     with drawn.texts(monkeypatch) as texts:
         image_grids.predictions("Title", gradient(2, (4, 4)), [4, 1], PREDICTIONS, names)
     shown = [text.text for text in texts]
     assert "✗ bag 80.0\N{NO-BREAK SPACE}%" in shown
-    assert "true: coat · image 4" in shown
+    assert "actual: coat · image 4" in shown
     assert "✓ coat 70.0\N{NO-BREAK SPACE}%" in shown
-    assert "true: coat · image 1" in shown
+    assert "actual: coat · image 1" in shown
 
 
-def test_right_is_blue_and_wrong_is_red() -> None:
+def test_correct_is_blue_and_incorrect_is_red() -> None:
     names = ["shirt", "coat", "bag"]
-    right = image_grids.predictions("Title", gradient(1, (4, 4)), [0], PREDICTIONS, names)
-    wrong = image_grids.predictions("Title", gradient(1, (4, 4)), [4], PREDICTIONS, names)
-    assert drawn.count(right, palette.RIGHT) > 1000
-    assert drawn.count(right, palette.WRONG) == 0
-    assert drawn.count(wrong, palette.WRONG) > 4 * drawn.count(wrong, palette.RIGHT) > 0
+    correct = image_grids.predictions("Title", gradient(1, (4, 4)), [0], PREDICTIONS, names)
+    incorrect = image_grids.predictions("Title", gradient(1, (4, 4)), [4], PREDICTIONS, names)
+    assert drawn.count(correct, palette.CORRECT) > 1000
+    assert drawn.count(correct, palette.INCORRECT) == 0
+    assert (
+        drawn.count(incorrect, palette.INCORRECT) > 4 * drawn.count(incorrect, palette.CORRECT) > 0
+    )
 
 
 def test_bars_are_as_high_as_probabilities() -> None:
-    of = Predictions(np.array([0]), np.array([0]), np.array([[0.75, 0.25]]))
-    png = image_grids.predictions("Title", gradient(1, (4, 4)), [0], of, ["a", "b"])
+    test = Predictions(np.array([0]), np.array([0]), np.array([[0.75, 0.25]]))
+    png = image_grids.predictions("Title", gradient(1, (4, 4)), [0], test, ["a", "b"])
 
     def height(colour: str) -> int:
         wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
         bar = (drawn.pixels(png) == wanted).all(axis=-1)
         return int(bar.sum(axis=0).max())
 
-    assert height(palette.RIGHT) == pytest.approx(0.75 * 0.76 * 200, abs=2)  # of 0.76 inches
+    assert height(palette.CORRECT) == pytest.approx(0.75 * 0.76 * 200, abs=2)  # of 0.76 inches
     assert height(palette.OTHER) == pytest.approx(0.25 * 0.76 * 200, abs=2)
 
 
-def test_no_mistake_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_none_misclassified_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with drawn.texts(monkeypatch) as texts:
         png = image_grids.predictions(
-            "Mistakes", gradient(0, (4, 4)), [], PREDICTIONS, ["a", "b", "c"]
+            "Misclassified", gradient(0, (4, 4)), [], PREDICTIONS, ["a", "b", "c"]
         )
     drawn.assert_legible(texts, png)
-    assert "The model makes no mistake among the 6 test images." in [text.text for text in texts]
+    assert "None of the 6 test images is misclassified." in [text.text for text in texts]

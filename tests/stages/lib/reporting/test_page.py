@@ -1,14 +1,17 @@
 import base64
 import hashlib
-import html
 import html.parser
 import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
+import jinja2
 import numpy as np
 import pytest
 
 from stages.lib.reporting import drawing, page
-from stages.lib.reporting.page import Cell, Markup
+from stages.lib.reporting.page import Cell, Table
 
 PNG = drawing.png(np.zeros((16, 32, 3), np.uint8))
 VOID = {"meta", "link", "img", "br"}
@@ -42,95 +45,156 @@ class Outline(html.parser.HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def whole() -> str:
-    table = page.table("A table", {"Name": [Cell("a"), Cell("b")]})
-    sections = [
-        page.Section("one", "One & two", [page.figure(PNG, "A picture", "Caption")]),
-        page.Section("three", "Three", [page.folded("More", table), page.beside(table, table)]),
-    ]
-    return page.document("<Title>", "Kicker", "Summary", sections)
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Makes HTML of a template of the test's own beside those of the project."""
+    folder = tmp_path / "templates"
+    shutil.copytree(page.TEMPLATES, folder)
+    monkeypatch.setattr(page, "TEMPLATES", folder)
+
+    def make(template: str, **values: object) -> str:
+        text = f'{{% import "parts.html.jinja" as parts %}}{template}'
+        (folder / "made.html.jinja").write_text(text, encoding="utf-8")
+        return page.render("made.html.jinja", values)
+
+    return make
 
 
-def test_texts_are_escaped_and_markup_is_not() -> None:
-    assert page.escape('<a href="x">\'&') == "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;"
-    assert page.escape(Markup("<b>")) == "<b>"
-    assert page.paragraph("<b>") == "<p>&lt;b&gt;</p>\n"
-    assert page.in_language("<b>", "zh") == '<span lang="zh">&lt;b&gt;</span>'
-    assert page.definitions([("<t>", "<d>")], "facts").count("&lt;") == 2
-    assert page.cards([("<n>", "<v>", "<c>")]).count("&lt;") == 3
-    assert page.folded("<s>").count("&lt;s&gt;") == 1
+WHOLE = """
+{% extends "page.html.jinja" %}
+{% import "parts.html.jinja" as parts %}
+{% set kicker = "Kicker" %}
+{% set sections = {"one": "One & two", "three": "Three"} %}
+{% block summary %}Summary{% endblock %}
+{% block main %}
+{% call parts.section("one", sections.one) %}
+{% call parts.figure(figure) %}Caption{% endcall %}
+{% endcall %}
+{% call parts.section("three", sections.three) %}
+{% call parts.folded("More") %}{{ parts.table(table) }}{% endcall %}
+{% endcall %}
+{% endblock %}
+"""
+
+
+@pytest.fixture
+def whole(made: Callable[..., str]) -> str:
+    table = Table("A table", {"Name": [Cell("a"), Cell("b")]})
+    figure = page.Figure(PNG, "A black image")
+    return made(WHOLE, title="<Title>", figure=figure, table=table)
+
+
+def test_every_text_is_escaped(made: Callable[..., str]) -> None:
+    assert made("{{ text }}", text='<a href="x">\'&') == "&lt;a href=&#34;x&#34;&gt;&#39;&amp;"
+    name = Cell("<b>", language="zh")
+    assert '<span lang="zh">&lt;b&gt;</span>' in made("{{ parts.text(cell) }}", cell=name)
+    for part, escaped in (
+        ('{{ parts.card("<n>", "<v>", "<c>") }}', 3),
+        ('{% call parts.fact("<t>") %}{{ "<d>" }}{% endcall %}', 2),
+        ('{% call parts.folded("<s>") %}{% endcall %}', 1),
+    ):
+        assert made(part).count("&lt;") == escaped
+
+
+def test_a_value_that_is_missing_is_an_error_and_no_gap(made: Callable[..., str]) -> None:
+    with pytest.raises(jinja2.UndefinedError, match="absent"):
+        made("{{ absent }}")
 
 
 @pytest.mark.parametrize(
     ("text", "address", "rest"),
     [
         ("See https://doi.org/10.1/X.", "https://doi.org/10.1/X", "."),
-        ("(http://a.b/c?d=1&e=2), x", "http://a.b/c?d=1&e=2", "), x"),
-        ('https://a.b/"onclick="x', "https://a.b/", '"onclick="x'),
-        ("https://a.b/<script>", "https://a.b/", "<script>"),
+        ("(http://a.org/c?d=1&e=2), x", "http://a.org/c?d=1&e=2", "), x"),
     ],
 )
-def test_addresses_become_links(text: str, address: str, rest: str) -> None:
-    found = Outline(page.linked(text))
-    assert [link["href"] for link in found.all("a")] == [address]
-    assert "".join(found.texts) == text
-    assert found.texts[-1] == rest
+def test_addresses_of_a_citation_become_links(text: str, address: str, rest: str) -> None:
+    cited = Outline(citation(text))
+    assert [link["href"] for link in cited.all("a")] == [address]
+    assert "".join(cited.texts).strip() == text
+    assert cited.texts[-1].strip() == rest.strip()
 
 
-def test_no_other_scheme_becomes_a_link() -> None:
-    assert Outline(page.linked("javascript:alert(1) data:x ftp://a.b")).elements == []
+@pytest.mark.parametrize(
+    "text",
+    ["javascript:alert(1) data:x ftp://a.b", '"onclick="x', "<script>", "javascript:https://a.org"],
+)
+def test_no_other_scheme_becomes_a_link(text: str) -> None:
+    assert Outline(citation(text)).elements == []
 
 
-def test_a_table_names_rows_and_columns_and_aligns_numbers() -> None:
+@pytest.mark.parametrize(
+    "text", ['https://a.org/"onclick="x', "https://a.org/<script>alert(1)</script>"]
+)
+def test_no_address_leaves_its_link(text: str) -> None:
+    cited = Outline(citation(text))
+    assert {tag for tag, _ in cited.elements} == {"a"}
+    assert {name for _, attributes in cited.elements for name in attributes} == {"href", "rel"}
+    assert "".join(cited.texts) == text
+
+
+def citation(text: str) -> str:
+    """The text as report.html.jinja shows it."""
+    template = (page.TEMPLATES / "report.html.jinja").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"\{\{ dataset\.citation .*?\}\}", template)
+    environment = jinja2.Environment(autoescape=True)
+    return environment.from_string(shown).render(dataset={"citation": text})
+
+
+def test_a_table_names_rows_and_columns_and_aligns_numbers(made: Callable[..., str]) -> None:
     columns = {"Class": [Cell("<a>"), Cell("b")], "Images": [Cell("1,000", 1000), Cell("–", -1)]}
-    found = Outline(page.table("Sizes & more", columns))
-    assert [cell["scope"] for cell in found.all("th")] == ["col", "col", "row", "row"]
-    assert [cell["data-order"] for cell in found.all("td")] == ["1000", "-1"]
-    assert {cell["class"] for cell in found.all("td")} == {"number"}
-    assert found.all("table") == [{"class": "sortable"}]
-    (box,) = found.all("div")
+    shown = Outline(made("{{ parts.table(table) }}", table=Table("Sizes & more", columns)))
+    assert [cell["scope"] for cell in shown.all("th")] == ["col", "col", "row", "row"]
+    assert [cell["data-order"] for cell in shown.all("td")] == ["1000", "-1"]
+    assert {cell["class"] for cell in shown.all("td")} == {"number"}
+    assert shown.all("table") == [{"class": "sortable"}]
+    (box,) = shown.all("div")
     assert (box["role"], box["aria-label"], box["tabindex"]) == ("region", "Sizes & more", "0")
-    assert "<a>" in found.texts
+    assert "<a>" in shown.texts
 
 
-def test_a_table_of_one_row_is_not_sortable() -> None:
-    assert "sortable" not in page.table("A", {"Name": [Cell("a")]})
-    assert "sortable" not in page.table("A", {"Name": [Cell("a")] * 2}, sortable=False)
-    assert Outline(page.table("A", {"Name": []})).all("th") == [{"scope": "col"}]
+def test_a_table_of_one_row_is_not_sortable(made: Callable[..., str]) -> None:
+    for columns, sortable in (({"Name": [Cell("a")]}, True), ({"Name": [Cell("a")] * 2}, False)):
+        table = Table("A", columns, sortable)
+        assert "sortable" not in made("{{ parts.table(table) }}", table=table)
+    empty = made("{{ parts.table(table) }}", table=Table("A", {"Name": []}))
+    assert Outline(empty).all("th") == [{"scope": "col"}]
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        page.table("A", {"Name": [Cell("a")], "Other": []})
+        list(Table("A", {"Name": [Cell("a")], "Other": []}).rows)
 
 
-def test_a_figure_is_inside_the_page_with_its_size() -> None:
-    (image,) = Outline(page.figure(PNG, 'Says "so" & <so>', "Caption")).all("img")
+def test_a_figure_is_inside_the_page_with_its_size(made: Callable[..., str]) -> None:
+    figure = page.Figure(PNG, 'Says "so" & <so>')
+    part = "{% call parts.figure(figure) %}Caption{% endcall %}"
+    (image,) = Outline(made(part, figure=figure)).all("img")
     assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == PNG
     assert (image["width"], image["height"]) == ("20", "10")
     assert image["alt"] == 'Says "so" & <so>'
 
 
-def test_the_page_is_whole_and_accessible() -> None:
-    found = Outline(whole())
-    assert found.all("html") == [{"lang": "en"}]
-    headings = [tag for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
+def test_the_page_is_whole_and_accessible(whole: str) -> None:
+    outline = Outline(whole)
+    assert outline.all("html") == [{"lang": "en"}]
+    headings = [tag for tag, _ in outline.elements if re.fullmatch("h[1-6]", tag)]
     assert headings == ["h1", "h2", "h2"]
-    names = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    names = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
     assert len(set(names)) == len(names)
-    links = [link["href"] for link in found.all("a")]
+    links = [link["href"] for link in outline.all("a")]
     assert links == ["#main", "#one", "#three"]
     assert {link.removeprefix("#") for link in links} <= set(names)
-    labels = {section["aria-labelledby"] for section in found.all("section")}
+    labels = {section["aria-labelledby"] for section in outline.all("section")}
     assert labels <= set(names)
-    assert "<Title>" in found.texts
-    assert "<Title> – Kicker" in found.texts
+    assert "<Title>" in outline.texts
+    assert "<Title> – Kicker" in outline.texts
 
 
-def test_the_page_asks_for_nothing_from_elsewhere() -> None:
-    text = whole()
-    found = Outline(text)
-    for _, attributes in found.elements:
+def test_the_page_asks_for_nothing_from_elsewhere(whole: str) -> None:
+    text = whole
+    outline = Outline(text)
+    for _, attributes in outline.elements:
         for name in ("src", "href", "srcset", "action", "poster", "data"):
             assert not re.match("(https?:)?//", attributes.get(name, ""))
     assert "url(" not in text
@@ -138,8 +202,8 @@ def test_the_page_asks_for_nothing_from_elsewhere() -> None:
     assert "http" not in re.sub("http-equiv", "", text)
 
 
-def test_its_policy_allows_its_own_style_and_script_and_no_other() -> None:
-    text = whole()
+def test_its_policy_allows_its_own_style_and_script_and_no_other(whole: str) -> None:
+    text = whole
     (policy,) = [m["content"] for m in Outline(text).all("meta") if "http-equiv" in m]
     directives = dict(part.split(" ", 1) for part in policy.split("; "))
     assert directives["default-src"] == "'none'"
@@ -151,14 +215,14 @@ def test_its_policy_allows_its_own_style_and_script_and_no_other() -> None:
     assert not re.search(r"<[^>]*\s(style|on\w+)=", text)
 
 
-def test_colours_of_the_sheet_keep_their_contrast() -> None:
+def test_colours_of_the_sheet_keep_their_contrast(whole: str) -> None:
     # The same by the browser is in test_page_in_browser.py; this one needs none.
     def luminance(colour: str) -> float:
         parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
-    style = re.findall("<style>(.*?)</style>", whole(), re.DOTALL)[0]
+    style = re.findall("<style>(.*?)</style>", whole, re.DOTALL)[0]
     for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]:
         colours = dict(re.findall(r"--(\w+): (#\w{6})", block))
         for text in ("ink", "muted", "link", "focus"):

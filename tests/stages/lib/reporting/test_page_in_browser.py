@@ -205,8 +205,8 @@ def test_without_javascript_nothing_is_missing_and_no_button_is_dead(
     document = browser.call("DOM.getDocument")["root"]["nodeId"]
 
     def count(selector: str) -> int:
-        found = browser.call("DOM.querySelectorAll", nodeId=document, selector=selector)
-        return len(found["nodeIds"])
+        matches = browser.call("DOM.querySelectorAll", nodeId=document, selector=selector)
+        return len(matches["nodeIds"])
 
     assert (count("table"), count("img"), count("button")) == (10, 8, 0)
 

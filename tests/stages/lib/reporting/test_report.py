@@ -1,9 +1,9 @@
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from stages.lib.reporting import report
 from tests.stages import plot_inputs
 from tests.stages.lib.reporting.test_page import Outline
 
@@ -15,7 +15,7 @@ SECTIONS = [
     "By class",
     "Calibration",
     "Predictions",
-    "Mistakes",
+    "Misclassified images",
     "Data",
 ]
 
@@ -33,8 +33,8 @@ def words(text: str) -> str:
 
 def table(text: str, caption: str) -> list[list[str]]:
     """The rows of a table, its header first."""
-    (found,) = re.findall(rf"<caption>{caption}</caption>(.*?)</table>", text, re.DOTALL)
-    rows = re.findall("<tr>(.*?)</tr>", found, re.DOTALL)
+    (content,) = re.findall(rf"<caption>{caption}</caption>(.*?)</table>", text, re.DOTALL)
+    rows = re.findall("<tr>(.*?)</tr>", content, re.DOTALL)
     cells = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
     return [[words(cell) for cell in row] for row in cells]
 
@@ -46,7 +46,7 @@ def test_sections_in_order(text: str) -> None:
 def test_the_summary_says_it_all_in_a_sentence_or_two(text: str) -> None:
     assert (
         "The model (mlp, 51 parameters) was trained for 2 epochs on 8 images. It predicts 66.67 % "
-        "of 6 test images right; the 95 % interval is 30.00 to 90.32 %."
+        "of 6 test images correctly; the 95 % interval is 30.00 to 90.32 %."
     ) in words(text)
 
 
@@ -54,17 +54,17 @@ def test_headline_metrics_with_the_interval(text: str) -> None:
     said = words(text)
     for part in (
         "Test accuracy 66.67 % 95 % interval 30.00 to 90.32 %",
-        "Test loss 0.7000",
+        "Test loss 0.6310 nats; lower is better",
         "Macro F1 65.56 %",
         "Top-2 accuracy 100.00 %",
         "Expected calibration error 13.33 %",
-        "Untrained loss 1.2345 guessing one of 3 classes: ln 3 = 1.0986",
+        "Before the training the loss was 1.2345; guessing one of 3 classes gives ln 3 = 1.0986.",
     ):
         assert part in said
     assert table(text, "Loss and accuracy by split")[1:] == [
         ["training", "8", "0.2500", "90.00 %"],
         ["validation", "2", "0.5000", "85.00 %"],
-        ["test", "6", "0.7000", "66.67 %"],
+        ["test", "6", "0.6310", "66.67 %"],
     ]
 
 
@@ -100,7 +100,7 @@ def test_training_by_epoch(text: str) -> None:
 
 def test_confusions(text: str) -> None:
     assert table(text, "Most frequent confusions") == [
-        ["Actual class", "Predicted class", "Images", "Share of the actual class"],
+        ["Actual class", "Predicted class", "Images", "Proportion of the actual class"],
         ["T-shirt/top", "<script>alert(1)</script>", "1", "50.00 %"],
         ["<script>alert(1)</script>", '"B" & a $x_ long name of two lines', "1", "50.00 %"],
     ]
@@ -119,11 +119,11 @@ def test_calibration_has_a_dash_where_no_images_are(text: str) -> None:
     ]
 
 
-def test_mistakes_surest_first(text: str) -> None:
-    rows = table(text, "Most confident mistakes")[1:]
+def test_misclassified_images_with_the_highest_confidence_first(text: str) -> None:
+    rows = table(text, "Misclassified with the highest confidence")[1:]
     assert [(row[0], row[3], row[4], row[5]) for row in rows] == [
-        ("4", "80.00 %", "15.00 %", "wrong"),
-        ("3", "60.00 %", "30.00 %", "wrong"),
+        ("4", "80.00 %", "15.00 %", "incorrect"),
+        ("3", "60.00 %", "30.00 %", "incorrect"),
     ]
 
 
@@ -143,6 +143,28 @@ def test_chinese_names_stand_beside_those_of_the_figures(
     assert table(text, "Most frequent confusions")[1][:2] == ["T恤/上衣", "裤子"]
 
 
-def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss() -> None:
-    assert "smoothed by 0.1, which the test loss is not" in report._how_measured(0.1)
-    assert "smoothed" not in report._how_measured(0.0)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss(
+    tmp_path: Path, smoothing: float
+) -> None:
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "reports/train/run.json"
+    run = json.loads(path.read_text(encoding="utf-8"))
+    run["parameters"]["train.label_smoothing"] = smoothing
+    path.write_text(json.dumps(run), encoding="utf-8")
+    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
+    assert ("smoothed by 0.1, which the test loss is not" in said) == (smoothing > 0)
+
+
+def test_a_new_metric_is_shown_though_nothing_here_knows_it(tmp_path: Path) -> None:
+    plot_inputs.write(tmp_path)
+    folder = tmp_path / "reports/evaluate"
+    with (folder / "metrics.csv").open("a", encoding="utf-8") as stream:
+        stream.write("brier,Brier <score>,,lower\nkappa,Kappa,proportion,higher\n")
+    values = {**plot_inputs.TEST, "brier": 0.34567, "kappa": 0.5}
+    (folder / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
+    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
+    assert "Brier <score> 0.34567 lower is better" in said
+    assert "Kappa 50.00 % higher is better" in said

@@ -6,6 +6,7 @@ import pytest
 from stages.lib.core.errors import UserError
 from stages.lib.reporting import stage_outputs
 from tests.stages import plot_inputs
+from tests.stages.lib.reporting.test_figures import predictions as made
 from tests.stages.plot_inputs import PREDICTIONS, PROBABILITIES
 
 LABELS = PREDICTIONS.actual
@@ -19,12 +20,12 @@ def written(folder: Path, content: str) -> Path:
 
 def test_predictions_come_back_as_written(tmp_path: Path) -> None:
     path = written(tmp_path, plot_inputs.predictions_csv(PROBABILITIES))
-    found = stage_outputs.read_predictions(path, LABELS, 3)
-    assert found.actual.tolist() == [0, 1, 2, 0, 1, 2]
-    assert found.predicted.tolist() == [0, 1, 2, 1, 2, 2]
-    np.testing.assert_array_equal(found.probabilities, PROBABILITIES)
-    assert found.right.tolist() == [True, True, True, False, False, True]
-    assert found.confidences.tolist() == [0.9, 0.7, 0.8, 0.6, 0.8, 1.0]
+    predictions = stage_outputs.read_predictions(path, LABELS, 3)
+    assert predictions.actual.tolist() == [0, 1, 2, 0, 1, 2]
+    assert predictions.predicted.tolist() == [0, 1, 2, 1, 2, 2]
+    np.testing.assert_array_equal(predictions.probabilities, PROBABILITIES)
+    assert predictions.correct.tolist() == [True, True, True, False, False, True]
+    assert predictions.confidences.tolist() == [0.9, 0.7, 0.8, 0.6, 0.8, 1.0]
 
 
 def test_one_prediction_is_a_table_too(tmp_path: Path) -> None:
@@ -43,9 +44,12 @@ HEADER = "index,actual,predicted,probability_0,probability_1,probability_2\n"
         ("", ["columns index, actual", "found 1 columns"]),
         (HEADER.replace("predicted", "guess"), ["columns index, actual, predicted", "guess"]),
         (HEADER.replace(",probability_2", ""), ["for 3 classes", "found 5 columns"]),
-        (HEADER + "0,0,0,0.9,0.1\n" * 6, ["6 cells in every row", "found 5"]),
+        (HEADER + "0,0,0,0.9,0.1\n" * 6, ["6 rows of 6 cells", "found 6 of 5"]),
         (HEADER + "0,0,0,0.9,x,0.1\n" * 6, ["numbers in every cell"]),
-        (HEADER + "0,1,0,0.9,0.1,0.0\n" * 6, ["0 for image 0", "found 1"]),
+        (
+            "".join([HEADER, *(f"{at},1,0,0.9,0.1,0.0\n" for at in range(6))]),
+            ["0 for image 0", "found 1"],
+        ),
         (
             plot_inputs.predictions_csv(PROBABILITIES).replace("3,0,1,", "3,0,3,"),
             ["predicted labels from 0 to 2", "found 0 to 3"],
@@ -64,13 +68,12 @@ def test_predictions_of_another_test_set_are_an_error(
 
 
 def test_the_history_has_the_columns_that_there_are(tmp_path: Path) -> None:
-    found = stage_outputs.read_history(
-        written(tmp_path, "epoch,loss,accuracy\n1.0,2.5,0.5\n2.0,,0.75\n")
+    history = stage_outputs.read_history(
+        written(tmp_path, "epoch,loss,accuracy\n1.0,2.5,0.5\n2.0,1.5,0.75\n")
     )
-    assert set(found) == {"epoch", "loss", "accuracy"}
-    assert found["epoch"].tolist() == [1, 2]
-    assert found["loss"][0] == 2.5
-    assert np.isnan(found["loss"][1])
+    assert set(history) == {"epoch", "loss", "accuracy"}
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["loss"].tolist() == [2.5, 1.5]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,11 @@ def test_the_history_has_the_columns_that_there_are(tmp_path: Path) -> None:
         ("epoch,loss,accuracy\n", "at least one row"),
         ("epoch,loss,accuracy\n1,bad,0.5\n", "numbers in column loss"),
         ("epoch,loss,accuracy\n1,0.5\n", "3 cells in row 1"),
+        ("epoch,loss,accuracy\n1,,0.5\n", "a number from 0 in column loss of row 1; found none"),
+        ("epoch,loss,accuracy\n1,inf,0.5\n", "a number from 0 in column loss of row 1; found inf"),
+        ("epoch,loss,accuracy\n1,1,7\n", "a proportion in column accuracy of row 1; found 7"),
+        ("epoch,loss,accuracy\n2,1,0\n1,1,0\n", "the epochs 1 to 2 in order; found 2, 1"),
+        ("epoch,loss,accuracy,lr\n1,1,0,1\n", "no columns but epoch, .*; found lr"),
     ],
 )
 def test_a_broken_history_is_an_error(tmp_path: Path, content: str, said: str) -> None:
@@ -89,18 +97,20 @@ def test_a_broken_history_is_an_error(tmp_path: Path, content: str, said: str) -
 
 def test_scores_by_class(tmp_path: Path) -> None:
     path = written(tmp_path, plot_inputs.PER_CLASS)
-    found = stage_outputs.read_per_class(path, 3)
-    assert found.recall.tolist() == [0.5, 0.5, 1.0]
-    assert found.support.tolist() == [2, 2, 2]
-    with pytest.raises(UserError, match=r"labels 0 to 3 in order; found 0, 1, 2\."):
-        stage_outputs.read_per_class(path, 4)
+    scores = stage_outputs.read_per_class(path, PREDICTIONS)
+    assert scores.recall.tolist() == [0.5, 0.5, 1.0]
+    assert scores.support.tolist() == [2, 2, 2]
+    path.write_text("".join(plot_inputs.PER_CLASS.splitlines(keepends=True)[:3]))
+    with pytest.raises(UserError, match=r"labels 0 to 2 in order; found 0, 1\."):
+        stage_outputs.read_per_class(path, PREDICTIONS)
 
 
 def test_calibration_has_no_values_where_no_images_are(tmp_path: Path) -> None:
-    found = stage_outputs.read_calibration(written(tmp_path, plot_inputs.CALIBRATION))
-    assert found.edges.tolist() == [0, 0.5, 1]
-    assert found.images.tolist() == [0, 6]
-    np.testing.assert_array_equal(found.accuracy, [np.nan, 0.666667])
+    path = written(tmp_path, plot_inputs.CALIBRATION)
+    bins = stage_outputs.read_calibration(path, PREDICTIONS)
+    assert bins.edges.tolist() == [0, 0.5, 1]
+    assert bins.images.tolist() == [0, 6]
+    np.testing.assert_array_equal(bins.accuracy, [np.nan, 0.666667])
 
 
 @pytest.mark.parametrize(
@@ -113,36 +123,36 @@ def test_broken_metrics_are_an_error(tmp_path: Path, content: str, said: str) ->
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    for read in (
-        stage_outputs.read_run,
-        stage_outputs.read_history,
-        stage_outputs.read_calibration,
-    ):
+    for read in (stage_outputs.read_run, stage_outputs.read_history):
         with pytest.raises(UserError, match="not found"):
             read(tmp_path / "none")
+    for read_checked in (stage_outputs.read_per_class, stage_outputs.read_calibration):
+        with pytest.raises(UserError, match="not found"):
+            read_checked(tmp_path / "none", PREDICTIONS)
     with pytest.raises(UserError, match="not found"):
         stage_outputs.read_predictions(tmp_path / "none", LABELS, 3)
 
 
-def test_mistakes_are_those_of_the_highest_confidence() -> None:
-    assert stage_outputs.mistakes(PREDICTIONS, 9) == [4, 3]
-    assert stage_outputs.mistakes(PREDICTIONS, 1) == [4]
+def test_misclassified_images_are_those_of_the_highest_confidence() -> None:
+    assert stage_outputs.misclassified(PREDICTIONS, 9) == [4, 3]
+    assert stage_outputs.misclassified(PREDICTIONS, 1) == [4]
 
 
-def test_mistakes_of_equal_confidence_keep_their_order() -> None:
-    wrong = np.array([0, 0, 0])
-    of = stage_outputs.Predictions(wrong, wrong + 1, np.array([[0.2, 0.8], [0.1, 0.9], [0.2, 0.8]]))
-    assert stage_outputs.mistakes(of, 9) == [1, 0, 2]
+def test_misclassified_images_of_equal_confidence_keep_their_order() -> None:
+    actual = np.array([0, 0, 0])
+    probabilities = np.array([[0.2, 0.8], [0.1, 0.9], [0.2, 0.8]])
+    predictions = stage_outputs.Predictions(actual, actual + 1, probabilities)
+    assert stage_outputs.misclassified(predictions, 9) == [1, 0, 2]
 
 
 def test_confusions_are_the_most_frequent_first() -> None:
-    matrix = np.array([[90, 4, 6], [0, 0, 0], [6, 0, 18]])
-    found = stage_outputs.confusions(matrix, 9)
-    assert [(pair.actual, pair.predicted, pair.images) for pair in found] == [
+    predictions = made(np.array([[90, 4, 6], [0, 0, 0], [6, 0, 18]]))
+    confusions = stage_outputs.confusions(predictions, 9)
+    assert [(pair.actual, pair.predicted, pair.images) for pair in confusions] == [
         (0, 2, 6),
         (2, 0, 6),
         (0, 1, 4),
     ]
-    assert [pair.share for pair in found] == [0.06, 0.25, 0.04]
-    assert len(stage_outputs.confusions(matrix, 1)) == 1
-    assert stage_outputs.confusions(np.diag([3, 4]), 9) == []
+    assert [pair.proportion for pair in confusions] == [0.06, 0.25, 0.04]
+    assert len(stage_outputs.confusions(predictions, 1)) == 1
+    assert stage_outputs.confusions(made(np.diag([3, 4])), 9) == []
