@@ -20,6 +20,7 @@ from stages.lib.training import (
     progress,
     schedule,
 )
+from stages.lib.training.augmentation import Augmentation
 
 with runtime.starting():
     import keras
@@ -51,7 +52,7 @@ class Params(config.Schema, frozen=True):
     label_smoothing: Annotated[
         float, Meta(ge=0, lt=1, description="fraction of the target spread over all classes")
     ] = 0.0
-    augmentation: augmentation.Augmentation = augmentation.Augmentation()
+    augmentation: Augmentation = Augmentation()
     batch_size: Annotated[int, Meta(ge=1, le=65536, description="images a step")] = 32
     epochs: Annotated[int, Meta(ge=1, le=10000, description="passes over the images")] = 5
     seed: Annotated[
