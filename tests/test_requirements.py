@@ -41,7 +41,7 @@ def imported(folder: str) -> dict[str, str]:
             for module in {path.partition(".")[0] for path in paths}:
                 if module not in sys.stdlib_module_names and not (ROOT / module).is_dir():
                     modules[module] = str(path.relative_to(ROOT))
-    # test helpers are found beside the test that imports them
+    # what tests share is found beside the test that imports them
     return {name: file for name, file in modules.items() if not list(ROOT.rglob(f"{name}.py"))}
 
 

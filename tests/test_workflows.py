@@ -140,8 +140,10 @@ STUBS = {
         if [ "$1 $2" != "-m tools.compare" ]; then exit 0; fi
         if [ "${COMPARE_FAILS:-}" ]; then echo "ERROR: no metrics" >&2; exit 1; fi
         mkdir -p reports/comparison
-        case "$*" in *--no-images*) echo tables ;; *) echo '![](a.png)' ;; esac \\
-          > reports/comparison/report.md
+        printf 'tables\\n\\n' > reports/comparison/report.md
+        case "$*" in *--no-images*) ;; *) printf '![](a.png)\\n\\n' ;; esac \\
+          >> reports/comparison/report.md
+        echo end >> reports/comparison/report.md
         case "$*" in *--fail-if-worse*) exit "${WORSE:-0}" ;; esac
         """,
 }
@@ -326,17 +328,20 @@ class TestGithubReport:
         assert runner.calls == [
             "python -m pip install -r requirements.txt",
             "dvc repro",
-            f"python -m tools.compare {base} --no-images --fail-if-worse",
-            f"python -m tools.compare {base}",
+            f"python -m tools.compare {base} --fail-if-worse",
             "npm install --global --ignore-scripts --before=2024-11-01 @dvcorg/cml@0.20.6",
             COMMENT,
         ]
-        assert runner.summary.read_text("utf-8").startswith("tables\n\nA job summary shows no")
+        assert runner.summary.read_text("utf-8").startswith(
+            "tables\n\nend\n\nA job summary shows no"
+        )
 
     def test_a_worse_model_fails_after_the_comment(self, runner: Runner) -> None:
         assert runner.github({}, WORSE="1") == 1
         assert runner.calls[-1] == COMMENT
-        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "![](a.png)\n"
+        assert (
+            Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n\n![](a.png)\n\nend\n"
+        )
 
     def test_a_reproduction_that_fails_is_commented_on(self, runner: Runner) -> None:
         assert runner.github({}, REPRO_FAILS="yes") == 1
@@ -368,7 +373,7 @@ class TestGithubReport:
 
     def test_images_that_cannot_be_posted_leave_the_tables(self, runner: Runner) -> None:
         assert runner.github({}, IMAGES_FAIL="yes") == 0
-        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n"
+        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n\nend\n"
         assert "::warning::" in runner.printed
 
     def test_a_fork_gets_a_summary_and_no_comment(self, runner: Runner) -> None:
@@ -435,8 +440,7 @@ class TestGitlabReport:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
         assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, REPO_TOKEN="t") == 0
         assert [call for call in runner.calls if "tools.compare" in call] == [
-            f"python -m tools.compare {base} --no-images --fail-if-worse",
-            f"python -m tools.compare {base}",
+            f"python -m tools.compare {base} --fail-if-worse",
         ]
         assert runner.calls[-1] == GITLAB_COMMENT
 
