@@ -20,7 +20,7 @@ def strike(stage: str, folder: Path, flips: int) -> None:
     assert done.code == 0, done.err
     result = json.loads(done.out.splitlines()[-1])
     assert result["problems"] == []
-    assert sorted(result["struck"]) == sorted(READ[stage])
+    assert set(READ[stage]) <= set(result["struck"])
     assert min(result["struck"].values()) > flips
 
 
