@@ -40,6 +40,7 @@ OTHER_TYPES = {
     "JSON": b'{"a": [1, null]}',
     "a JSON list": b"[]",
     "YAML of one number": b"12\n",
+    "deep YAML": b"[" * 3000,
     "an unknown YAML tag": b"a: !!python/object/apply:os.system ['exit 3']\n",
     "not UTF-8": b"\xff\xfe\x00a",
     "an empty zip": b"PK\x05\x06" + bytes(18),

@@ -30,6 +30,6 @@ def test_damage_is_named(stage: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["download", "normalize", "train"])
+@pytest.mark.parametrize("stage", list(READ))
 def test_damage_anywhere_is_named(stage: str, tmp_path: Path) -> None:
     strike(stage, tmp_path, 50)
