@@ -20,7 +20,7 @@ def strike(stage: str, folder: Path, flips: int) -> None:
     assert done.code == 0, done.err
     result = json.loads(done.out.splitlines()[-1])
     assert result["problems"] == []
-    assert sorted(result["struck"]) == sorted(READ[stage])
+    assert set(READ[stage]) <= set(result["struck"])
     assert min(result["struck"].values()) > flips
 
 
@@ -30,6 +30,6 @@ def test_damage_is_named(stage: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["download", "normalize", "train"])
+@pytest.mark.parametrize("stage", list(READ))
 def test_damage_anywhere_is_named(stage: str, tmp_path: Path) -> None:
     strike(stage, tmp_path, 50)

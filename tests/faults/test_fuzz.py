@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,7 @@ from stages import download, normalize
 from stages.lib import split_file
 from stages.lib.core import files
 from stages.lib.core.errors import UserError
+from stages.lib.training import checkpoint
 from tests.conftest import ROOT, idx_bytes
 from tests.faults.prepared import prepare
 
@@ -233,3 +235,45 @@ def test_broken_tables(folder: Path, content: bytes) -> None:
     path = folder / "table.csv"
     path.write_bytes(content)
     refused_or_read(lambda: files.read_csv(path))
+
+
+class Variable:
+    """What a checkpoint sees of a variable of Keras's."""
+
+    def __init__(self) -> None:
+        self.value = np.zeros((2, 3), np.float32)
+
+    def numpy(self) -> npt.NDArray[np.float32]:
+        return self.value
+
+    def assign(self, value: npt.NDArray[np.float32]) -> None:
+        assert (value.shape, value.dtype) == (self.value.shape, self.value.dtype)
+        self.value = value
+
+
+def kept() -> bytes:
+    """A checkpoint as it is written."""
+    checkpoint.Checkpoint("whole").save([Variable()], [{"loss": 0.5}])
+    return (checkpoint.FOLDER / "whole.npz").read_bytes()
+
+
+@fuzz(st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4))), 100)
+def test_checkpoints(folder: Path, edits: list[tuple[float, bytes]]) -> None:
+    content = kept()
+    for fraction, piece in edits:
+        at = int(fraction * len(content))
+        content = content[:at] + piece + content[at + len(piece) :]
+    (checkpoint.FOLDER / "damaged.npz").write_bytes(content)
+    with contextlib.redirect_stdout(io.StringIO()):
+        history = checkpoint.Checkpoint("damaged").restore([Variable()])
+    assert isinstance(history, list)
+
+
+def test_a_checkpoint_with_a_bad_header_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint.FOLDER.mkdir()
+    (checkpoint.FOLDER / "damaged.npz").write_bytes(b"PK\x03\x04" + bytes(200))
+    assert checkpoint.Checkpoint("damaged").restore([Variable()]) == []
+    assert "damaged.npz: damaged" in capsys.readouterr().err
