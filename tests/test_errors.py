@@ -166,7 +166,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
-    "datasets.yaml: tiny.files: expected …, found no …": (
+    "datasets.yaml: tiny.files: … expected …, found no …": (
         "normalize",
         {"datasets:tiny.files.test_labels": DELETED},
     ),

@@ -13,7 +13,7 @@ from stages.lib.core.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
-# Four images of three classes whose pixels are the logits themselves
+# Four images of three classes whose pixels, four times as large, are the logits
 LOGITS = np.array([[2, 0, 0], [0, 3, 0], [1, 0, 0], [0, 0, 1]], np.float32)
 LABELS = np.array([0, 1, 1, 2])
 
@@ -25,14 +25,14 @@ def rows(name: str) -> list[dict[str, str]]:
 
 @pytest.fixture(params=["logits", "softmax"])
 def evaluated(request: Any, project: Any, run_stage: Callable[[str], Any]) -> dict[str, Any]:
-    """The metrics of a model that gives its input back, with and without a softmax at its end."""
+    """The metrics of a model that gives its input times 4, with and without a softmax."""
     import keras
 
-    layers = [keras.Input((1, 3)), keras.layers.Flatten()]
+    layers = [keras.Input((1, 3)), keras.layers.Rescaling(4.0), keras.layers.Flatten()]
     softmax = [keras.layers.Softmax()] if request.param == "softmax" else []
     Path("models").mkdir()
     keras.Sequential([*layers, *softmax]).save("models/model.keras")
-    split = split_file.Split(LOGITS[:, None, :], LABELS, ["a", "b, or c", "d"], [], 255.0)
+    split = split_file.Split(LOGITS[:, None, :] / 4, LABELS, ["a", "b, or c", "d"], [], 255.0)
     split_file.write(Path("data/normalized/test.npz"), split)
     finished = run_stage("evaluate")
     assert finished.code == 0, finished.err
@@ -107,15 +107,16 @@ def test_a_metric_takes_one_entry(
 
 
 def put_test_split() -> None:
-    split = split_file.Split(LOGITS[:, None, :], LABELS, ["a", "b", "c"], [], 255.0)
+    split = split_file.Split(LOGITS[:, None, :] / 4, LABELS, ["a", "b", "c"], [], 255.0)
     split_file.write(Path("data/normalized/test.npz"), split)
 
 
 def identity() -> Any:
-    """A model of the images of LOGITS that gives their pixels back."""
+    """A model that gives LOGITS for their images."""
     import keras
 
-    return keras.Sequential([keras.Input((1, 3)), keras.layers.Flatten()])
+    layers = [keras.Input((1, 3)), keras.layers.Rescaling(4.0), keras.layers.Flatten()]
+    return keras.Sequential(layers)
 
 
 def save_model(model: Any) -> Path:

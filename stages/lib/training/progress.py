@@ -8,6 +8,7 @@ from stages.lib.training import loop
 
 _FORMAT = "{desc:<14} {bar:24} {percentage:3.0f} %  {elapsed}, {remaining} left{postfix}"
 _REPORTS = 20  # an epoch; each costs a return from the graph to Python
+_PAUSE = 0.1  # seconds between two drawings of a bar
 
 
 class Progress:
@@ -79,6 +80,7 @@ def _bar(title: str, position: int, total: int, done: int) -> Any:
         total=total,
         initial=done,
         miniters=1,  # time alone decides when a bar is drawn again
+        mininterval=_PAUSE,
         position=position,
         leave=False,
         bar_format=_FORMAT,

@@ -26,7 +26,7 @@ def test_bars_of_the_epoch_and_of_the_training_with_the_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal = Terminal()
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    monkeypatch.setattr(progress, "_PAUSE", 0)
     monkeypatch.setattr(sys, "stderr", terminal)
     with progress.Progress(4, 40, 1) as shown:  # the first epoch was done by an earlier run
         report = shown.epoch(2)

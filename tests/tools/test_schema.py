@@ -1,0 +1,64 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FILES = [
+    *(("params", path.relative_to(ROOT).as_posix()) for path in ROOT.glob("recipes/*.yaml")),
+    ("params", "params.yaml"),
+    ("datasets", "datasets.yaml"),
+    ("environment", "environment.yaml"),
+]
+
+
+def check(schema: str, path: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "check_jsonschema", "--schemafile"]
+    return subprocess.run(
+        [*command, str(ROOT / f"schemas/{schema}.schema.json"), str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_the_schemas_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tools import schema
+
+    monkeypatch.chdir(ROOT)
+    for name, text in schema.texts().items():
+        current = (ROOT / "schemas" / name).read_text(encoding="utf-8")
+        assert current == text, "run `python -m tools.schema`"
+
+
+@pytest.mark.parametrize(("schema", "file"), FILES)
+def test_committed_files_fit_and_name_their_schema(schema: str, file: str) -> None:
+    done = check(schema, ROOT / file)
+    assert done.returncode == 0, done.stdout
+    first = (ROOT / file).read_text(encoding="utf-8").splitlines()[0]
+    named = first.removeprefix("# yaml-language-server: $schema=")
+    assert ((ROOT / file).parent / named).resolve() == ROOT / f"schemas/{schema}.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("params", "epochs:", "epoch:"),
+        ("params", "optimizer: adam", "optimizer: adma"),
+        ("params", "dataset: digits", "dataset: digit"),
+        ("params", "    dropout: 0.4", "    dropuot: 0.4"),
+        ("params", "batch_size: 32", "batch_size: 0"),
+        ("datasets", "  pixel_max: 16", "  pixelmax: 16"),
+        ("datasets", "format: npz", "format: npy"),
+        ("environment", "numpy:", "nunpy:"),
+    ],
+)
+def test_a_misspelt_key_or_value_is_refused(tmp_path: Path, file: str, old: str, new: str) -> None:
+    text = (ROOT / f"{file}.yaml").read_text(encoding="utf-8")
+    assert old in text
+    changed = tmp_path / f"{file}.yaml"
+    changed.write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert check(file, changed).returncode == 1

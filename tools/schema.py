@@ -1,0 +1,109 @@
+"""JSON schemas of params.yaml, datasets.yaml and environment.yaml, for editors.
+
+``python -m tools.schema`` writes schemas/ out of the types that the stages check; an editor that
+reads ``# yaml-language-server:`` then marks a misspelt key or value as it is typed.
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+
+from stages.lib import architectures
+from stages.lib.core import config, files, versions
+from stages.lib.data import catalogue, formats
+
+SCHEMAS = Path("schemas")
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def params() -> dict[str, Any]:
+    """The schema of params.yaml and of recipes, with the names that there are."""
+    names = sorted(path.stem for path in architectures.FOLDER.glob("[!_]*.py"))
+    models = {name: config.arguments_schema(architectures.builder(name)) for name in names}
+    stages = [f"stages.{name}" for name in ("normalize", "train", "evaluate", "plot")]
+    sections = {name.rpartition(".")[2]: importlib.import_module(name).Params for name in stages}
+    types = [*models.values(), *sections.values()]
+    parts = {kind: _inline(kind) for kind in types}
+    datasets = [str(name) for name in config.read(config.DATASETS)]
+    model = {
+        "architecture": {"enum": names, "description": "A module of stages/models/"},
+        "output": {"enum": ["logits", "softmax"]},
+        **{name: parts[kind] for name, kind in models.items()},
+    }
+    properties = {
+        "dataset": {"enum": datasets, "description": "An entry of datasets.yaml"},
+        "model": _section(model, ["architecture", "output"]),
+        **{name: parts[kind] for name, kind in sections.items()},
+    }
+    return {"$schema": DRAFT, "title": "params.yaml", **_section(properties, list(properties))}
+
+
+def datasets() -> dict[str, Any]:
+    """The schema of datasets.yaml: entries by name."""
+    entry = _inline(catalogue.Entry)
+    entry["properties"]["format"]["enum"] = list(formats.by_name())
+    return {
+        "$schema": DRAFT,
+        "title": "datasets.yaml",
+        "type": "object",
+        "additionalProperties": entry,
+    }
+
+
+def environment() -> dict[str, Any]:
+    """The schema of environment.yaml: the committed packages, each with a version as a text."""
+    version = {"type": "string", "description": "The version, in quotes"}
+    packages = dict.fromkeys(config.read(versions.ENVIRONMENT), version)
+    return {"$schema": DRAFT, "title": "environment.yaml", **_section(packages, [])}
+
+
+def _section(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _inline(kind: Any) -> dict[str, Any]:
+    """The schema of one type, with what it refers to written in place."""
+    (schema,), components = msgspec.json.schema_components([kind], ref_template="{name}")
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolved(components[node["$ref"]])
+            return {key: resolved(item) for key, item in node.items()}
+        return [resolved(item) for item in node] if isinstance(node, list) else node
+
+    inlined: dict[str, Any] = resolved(schema)
+    return inlined
+
+
+def texts() -> dict[str, str]:
+    """The content of each file of schemas/, by its name."""
+    schemas = {"params": params(), "datasets": datasets(), "environment": environment()}
+    return {
+        f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in schemas.items()
+    }
+
+
+def main() -> None:
+    """Writes schemas/, without TensorFlow: only the types of the stages are looked at."""
+    for library in ("keras", "tensorflow"):
+        sys.modules.setdefault(library, mock.MagicMock())
+    SCHEMAS.mkdir(exist_ok=True)
+    for name, text in texts().items():
+        with files.replacing(SCHEMAS / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
