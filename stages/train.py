@@ -76,7 +76,9 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    installed = versions.require("keras", "msgspec", "numpy", "pyyaml", "tensorflow", "zlib-ng")
+    installed = versions.require(
+        "h5py", "keras", "msgspec", "numpy", "pyyaml", "tensorflow", "zlib-ng"
+    )
     params = config.section(config.PARAMS, "train", Params)
     architecture = config.value(config.PARAMS, "model.architecture", str)
     build = architectures.builder(architecture)

@@ -48,7 +48,7 @@ def imported(folder: str) -> dict[str, str]:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_what_the_code_imports_is_chosen_in_a_requirements_file(folder: str) -> None:
     chosen = names(read("requirements.in"))
-    if folder == "tests":
+    if folder in ("benchmarks", "tests"):
         chosen |= names(read("requirements-dev.in"))
     providers = metadata.packages_distributions()
     modules = imported(folder)

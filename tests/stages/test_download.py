@@ -125,7 +125,7 @@ def test_the_committed_configuration_downloads_without_a_network(repository: Rep
             "name: ../embedded/digits.npz",
             "digits.files.arrays.name: expected a file name without folders, found '../embedded/",
         ),
-        ("environment.yaml", "pooch: ", "poach: ", "pooch: this key is missing; found jinja2, "),
+        ("environment.yaml", "pooch: ", "poach: ", "pooch: this key is missing; found h5py, "),
     ],
 )
 def test_a_wrong_configuration_ends_a_run_by_hand(

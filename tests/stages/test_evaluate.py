@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("tensorflow")
 # Four images of three classes whose pixels, four times as large, are the logits
 LOGITS = np.array([[2, 0, 0], [0, 3, 0], [1, 0, 0], [0, 0, 1]], np.float32)
 LABELS = np.array([0, 1, 1, 2])
+IMAGES = (LOGITS[:, None, :] / 4).astype(np.float32)
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -32,7 +33,7 @@ def evaluated(request: Any, project: Any, run_stage: Callable[[str], Any]) -> di
     softmax = [keras.layers.Softmax()] if request.param == "softmax" else []
     Path("models").mkdir()
     keras.Sequential([*layers, *softmax]).save("models/model.keras")
-    split = split_file.Split(LOGITS[:, None, :] / 4, LABELS, ["a", "b, or c", "d"], [], 255.0)
+    split = split_file.Split(IMAGES, LABELS, ["a", "b, or c", "d"], [], 255.0)
     split_file.write(Path("data/normalized/test.npz"), split)
     finished = run_stage("evaluate")
     assert finished.code == 0, finished.err
@@ -107,7 +108,7 @@ def test_a_metric_takes_one_entry(
 
 
 def put_test_split() -> None:
-    split = split_file.Split(LOGITS[:, None, :] / 4, LABELS, ["a", "b", "c"], [], 255.0)
+    split = split_file.Split(IMAGES, LABELS, ["a", "b", "c"], [], 255.0)
     split_file.write(Path("data/normalized/test.npz"), split)
 
 
@@ -180,8 +181,8 @@ def test_outputs_that_are_not_finite_are_refused(
 ) -> None:
     import keras
 
-    layers = [keras.layers.Flatten(), keras.layers.Dense(3, kernel_initializer="identity")]
-    model = keras.Sequential([keras.Input((1, 3)), *layers])
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((1, 3)), keras.layers.Rescaling(4.0), *layers])
     model.layers[-1].kernel.assign(3e38 * np.eye(3))
     save_model(model)
     message = run_stage("evaluate").message
