@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
-from tools.compare import comparison, markdown, pipeline, record, report, revisions, sides
+from tools.compare import comparison, dvc_state, markdown, markdown_report, record, revisions, sides
 from tools.compare.comparison import Comparison
 from tools.compare.revisions import Base
 from tools.compare.sides import Unknown
@@ -71,7 +71,7 @@ def _run(revision: str | None, images: bool, as_json: bool, gate: bool) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         found = comparison.compare(*_sides(base, Path(temporary)))
         drawn, note = _figures(found, Path(temporary)) if images else ({}, "")
-    _write(report.write(found, base, tree, drawn, note), drawn)
+    _write(markdown_report.write(found, base, tree, drawn, note), drawn)
     status = _status(found) if gate else 0
     _tell(found, note, as_json)
     if as_json:
@@ -93,15 +93,15 @@ def _fetcher(folder: Path, commit: str | None, store: Path) -> Callable[[str], P
     def fetch(path: str) -> Path:
         if (folder / path).is_file():
             return folder / path
-        return pipeline.fetch(path, commit, store)
+        return dvc_state.fetch(path, commit, store)
 
     return fetch
 
 
 def _figures(of: Comparison, temporary: Path) -> tuple[dict[str, bytes], str]:
-    from tools.compare import pictures  # Matplotlib, which --no-images does without
+    from tools.compare import change_figures  # Matplotlib, which --no-images does without
 
-    return pictures.draw(of, _fetcher(Path(), None, temporary / "after"))
+    return change_figures.draw(of, _fetcher(Path(), None, temporary / "after"))
 
 
 def _write(text: str, drawn: dict[str, bytes]) -> None:
@@ -123,7 +123,7 @@ def _status(of: Comparison) -> int:
 def _tell(of: Comparison, note: str, as_json: bool) -> None:
     """A few lines for a person, on stderr when stdout is for a machine."""
     out = sys.stderr if as_json or of.verdict == "unknown" else sys.stdout
-    print(report.headline(of), file=out)
+    print(markdown_report.headline(of), file=out)
     if (
         not isinstance(of.test, Unknown)
         and of.test.fixed is not None

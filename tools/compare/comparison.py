@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from stages.lib.core import config
 from stages.lib.metrics import confusion_matrix
-from tools.compare import pipeline, sides
+from tools.compare import dvc_state, sides
 from tools.compare.accuracy import ClassTest, Test, Verdict, by_class, paired, unpaired
 from tools.compare.sides import Labels, Side, Unknown
 
@@ -38,7 +38,7 @@ class Comparison:
     same_predictions: bool | None
     warnings: list[str]
     changed: dict[str, dict[str, tuple[object, object]] | Unknown]
-    stages: list[pipeline.Change] | Unknown
+    stages: list[dvc_state.Change] | Unknown
 
 
 _LONGEST = 60  # letters of a class name
@@ -144,7 +144,7 @@ def _same_hash(before: Side, after: Side, path: str) -> bool | None:
     """Whether an output is the same on both sides; None when unknown."""
     if isinstance(before.lock, Unknown) or isinstance(after.lock, Unknown):
         return None
-    hashes = [pipeline.output(lock, path) for lock in (before.lock, after.lock)]
+    hashes = [dvc_state.output(lock, path) for lock in (before.lock, after.lock)]
     return None if None in hashes else hashes[0] == hashes[1]
 
 
@@ -213,10 +213,10 @@ def _warnings(side: Side) -> list[str]:
     return found
 
 
-def _stages(before: Side, after: Side) -> list[pipeline.Change] | Unknown:
+def _stages(before: Side, after: Side) -> list[dvc_state.Change] | Unknown:
     if isinstance(before.lock, Unknown):
         return Unknown(f"{before.name}: {before.lock.reason}")
     if isinstance(after.lock, Unknown):
         return Unknown(f"{after.name}: {after.lock.reason}")
     pending = {} if isinstance(after.pending, Unknown) else after.pending
-    return pipeline.changes(before.lock, after.lock, pending)
+    return dvc_state.changes(before.lock, after.lock, pending)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tools.compare import report
+from tools.compare import markdown_report
 from tools.compare.accuracy import Test
 from tools.compare.comparison import ABSENT, Comparison, class_name
 from tools.compare.revisions import Base, WorkTree
@@ -31,7 +31,7 @@ def record(of: Comparison, base: Base, tree: WorkTree, status: int) -> dict[str,
     }
     return {
         "verdict": of.verdict,
-        "headline": report.headline(of),
+        "headline": markdown_report.headline(of),
         "reason": of.reason or None,
         "exit_status": status,
         "before": {"commit": base.commit, "how": base.how, "metrics": _known(of.before.metrics)},

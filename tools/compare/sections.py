@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.lib.core import config
 from stages.lib.reporting.alt_text import percent
-from tools.compare import markdown, pipeline, sides
+from tools.compare import dvc_state, markdown, sides
 from tools.compare.accuracy import ClassTest
 from tools.compare.comparison import ABSENT, Comparison, class_name, matrices
 from tools.compare.sides import Unknown
@@ -317,7 +317,7 @@ def training(of: Comparison, drawn: bool) -> str:
     )
 
 
-def stages(found: list[pipeline.Change] | Unknown) -> str:
+def stages(found: list[dvc_state.Change] | Unknown) -> str:
     """What became of each stage."""
     if isinstance(found, Unknown):
         return f"Stages that ran: not known, {_why(found)}."
@@ -345,7 +345,7 @@ def _because(causes: Sequence[str]) -> str:
 def model(of: Comparison) -> str:
     """The size of the model."""
     sizes = [
-        None if isinstance(side.lock, Unknown) else pipeline.size(side.lock, sides.MODEL)
+        None if isinstance(side.lock, Unknown) else dvc_state.size(side.lock, sides.MODEL)
         for side in (of.before, of.after)
     ]
     counts = [

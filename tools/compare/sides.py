@@ -19,7 +19,7 @@ from stages.lib.core.errors import UserError
 from stages.lib.core.versions import ENVIRONMENT
 from stages.lib.data import catalogue
 from stages.lib.reporting import stage_outputs
-from tools.compare import pipeline
+from tools.compare import dvc_state
 
 METRICS = "reports/evaluate/metrics.json"
 PREDICTIONS = "reports/evaluate/predictions.csv"
@@ -82,7 +82,7 @@ class Side:
     name: str
     settings: dict[str, dict[str, object] | Unknown]
     class_names: list[str]
-    lock: pipeline.Lock | Unknown
+    lock: dvc_state.Lock | Unknown
     pending: dict[str, list[str]] | Unknown
     metrics: dict[str, float] | Unknown
     training: dict[str, float] | Unknown
@@ -111,17 +111,17 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
 
     params = known(lambda: config.read(of(config.PARAMS)))
     entry = known(lambda: _active_entry(of(config.DATASETS), params))
-    versions = known(lambda: pipeline.flatten(config.read(of(ENVIRONMENT))))
+    versions = known(lambda: dvc_state.flatten(config.read(of(ENVIRONMENT))))
     return Side(
         name=name,
         settings={
-            config.PARAMS: params if isinstance(params, Unknown) else pipeline.flatten(params),
-            config.DATASETS: entry if isinstance(entry, Unknown) else pipeline.flatten(entry),
+            config.PARAMS: params if isinstance(params, Unknown) else dvc_state.flatten(params),
+            config.DATASETS: entry if isinstance(entry, Unknown) else dvc_state.flatten(entry),
             ENVIRONMENT: versions,
         },
         class_names=[] if isinstance(entry, Unknown) else _class_names(entry),
         lock=known(lambda: _read_lock(folder / "dvc.lock")),
-        pending=known(lambda: pipeline.pending(folder)),
+        pending=known(lambda: dvc_state.pending(folder)),
         metrics=known(lambda: _read_metrics(folder / METRICS)),
         training=known(lambda: _read_metrics(folder / TRAINING)),
         history=known(lambda: stage_outputs.read_history(folder / HISTORY)),
@@ -145,7 +145,7 @@ def _class_names(entry: dict[str, Any]) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _read_lock(path: Path) -> pipeline.Lock:
+def _read_lock(path: Path) -> dvc_state.Lock:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -157,7 +157,7 @@ def _read_lock(path: Path) -> pipeline.Lock:
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict):
         raise UserError(f"{path.as_posix()}: holds no stages")
-    return pipeline.lock(stages)
+    return dvc_state.lock(stages)
 
 
 def _read_metrics(path: Path) -> dict[str, float]:

@@ -11,7 +11,7 @@ from stages.lib.reporting import palette
 from tests.stages.lib.reporting import drawn
 from tests.tools.compare import comparing
 from tests.tools.compare.comparing import ACTUAL, REPORT, Repository, Run, wrong
-from tools.compare import figures
+from tools.compare import change_figures
 
 
 @pytest.fixture
@@ -339,9 +339,9 @@ def test_the_change_of_the_confusion_matrix_says_what_got_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with drawn.texts(monkeypatch) as texts:
-        better = figures.confusion_change(np.array([[12, -12], [0, 0]]), ["a", "b"])
+        better = change_figures.confusion_change(np.array([[12, -12], [0, 0]]), ["a", "b"])
     assert {text.text for text in texts} >= {"+12", "−12"}
-    worse = figures.confusion_change(np.array([[-12, 12], [0, 0]]), ["a", "b"])
+    worse = change_figures.confusion_change(np.array([[-12, 12], [0, 0]]), ["a", "b"])
     assert drawn.count(better, palette.RIGHT) > 10 * drawn.count(better, palette.WRONG)
     assert drawn.count(worse, palette.WRONG) > 10 * drawn.count(worse, palette.RIGHT)
 
