@@ -80,7 +80,7 @@ class ClassTest:
 
 def paired(before: Labels, after: Labels, chosen: npt.NDArray[np.bool_]) -> Test:
     """McNemar's exact test on the images ``chosen`` (N, at least one of them true)."""
-    was, now = before.right & chosen, after.right & chosen
+    was, now = before.correct & chosen, after.correct & chosen
     fixed, broken = np.flatnonzero(now & ~was).tolist(), np.flatnonzero(was & ~now).tolist()
     both, images = int((was & now).sum()), int(chosen.sum())
     low, high = statistics.paired_interval(

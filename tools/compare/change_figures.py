@@ -61,7 +61,7 @@ def _changed_images(of: Comparison, names: list[str], fetch: Callable[[str], Pat
             f"{sides.TEST} holds {len(images)} images, {len(after.actual)} were scored."
         )
     wrong = before.predicted.copy()
-    wrong[~after.right] = after.predicted[~after.right]
+    wrong[~after.correct] = after.predicted[~after.correct]
     return changed_images(
         images,
         test.fixed or [],

@@ -204,7 +204,7 @@ def _warnings(side: Side) -> list[str]:
             f"{side.pending.reason}."
         )
     if not isinstance(side.labels, Unknown) and not isinstance(side.metrics, Unknown):
-        counted, stated = float(side.labels.right.mean()), side.metrics.get("accuracy")
+        counted, stated = float(side.labels.correct.mean()), side.metrics.get("accuracy")
         if stated is not None and abs(counted - stated) > 1e-5:
             found.append(
                 f"The results of {side.name} contradict each other: {stated:.4%} are right by "

@@ -129,3 +129,62 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
         corrected[at] = highest
     return corrected
+
+
+def t_tail(value: float, degrees: float) -> float:
+    """The probability that Student's t exceeds a value.
+
+    Source: Abramowitz, M. and Stegun, I. A. (1964). Handbook of Mathematical Functions, 26.5.8 and
+    26.7.1: the incomplete beta function by its continued fraction.
+
+    Args:
+        value: 0 or more.
+        degrees: Of freedom, more than 0, not necessarily whole; infinite for the normal
+            distribution.
+
+    Returns:
+        The probability, 0 to 0.5.
+    """
+    if math.isinf(value):
+        return 0.0
+    if math.isinf(degrees) or degrees > 1e7:
+        return math.erfc(value / math.sqrt(2)) / 2
+    x = degrees / (degrees + value * value)
+    return _incomplete_beta(degrees / 2, 0.5, x) / 2
+
+
+def t_quantile(probability: float, degrees: float) -> float:
+    """The value that Student's t stays below with a probability of 0.5 or more, below 1."""
+    low, high = 0.0, 1.0
+    while t_tail(high, degrees) > 1 - probability:
+        low, high = high, high * 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        if t_tail(middle, degrees) > 1 - probability:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """The regularized incomplete beta function, 0 to 1."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly, that of the other tail
+        return 1 - _incomplete_beta(b, a, 1 - x)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x)) / a
+    fraction, c, d = 1.0, 1.0, 0.0
+    for step in range(1, 10_000):  # by Lentz's method
+        half = step // 2
+        if step % 2:
+            term = -(a + half) * (a + b + half) * x / ((a + 2 * half) * (a + 2 * half + 1))
+        else:
+            term = half * (b - half) * x / ((a + 2 * half - 1) * (a + 2 * half))
+        d = 1 / (1 + term * d)
+        c = 1 + term / c
+        fraction *= c * d
+        if abs(1 - c * d) < 1e-15:
+            break
+    return front / fraction
