@@ -11,7 +11,6 @@ Fashion-MNIST, whose files are looked for in data/raw and in $DATASET_MIRROR/fas
 
 import argparse
 import gzip
-import itertools
 import os
 import sys
 import time
@@ -24,6 +23,9 @@ import numpy.typing as npt
 
 from stages.lib.core import files
 from stages.lib.core.errors import UserError
+from tools.compare import scores, statistics
+from tools.compare.evidence import weigh
+from tools.compare.sides import Labels
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks/verdicts.md"
@@ -40,6 +42,8 @@ SETUPS: dict[str, tuple[str, str, dict[str, Any], int, float, int, int]] = {
     "fashion-mlp-512": ("fashion", "mlp", {"hidden_units": [512], "dropout": 0.0}, 3, 0.001, 32, 10),
     "fashion-mlp-5-epochs": ("fashion", "mlp", {"hidden_units": [64], "dropout": 0.0}, 5, 0.001, 32, 12),
 }  # fmt: skip
+
+WORDS = ("better", "worse")
 
 Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
@@ -68,8 +72,7 @@ def load(dataset: str) -> tuple[Arrays, Arrays]:
         return (train[0][:TRAINING_IMAGES], train[1][:TRAINING_IMAGES]), test
     with np.load(next((ROOT / "data/embedded").glob("**/*.npz"))) as arrays:
         images, labels = (
-            {part: arrays[f"{kind}_{part}"] for part in ("train", "test")}
-            for kind in ("x", "y")
+            {part: arrays[f"{kind}_{part}"] for part in ("train", "test")} for kind in ("x", "y")
         )
     top = np.float32(max(part.max() for part in images.values()))
     return tuple(  # type: ignore[return-value]
@@ -107,7 +110,10 @@ def pool(folder: Path) -> None:
                 order = np.random.default_rng([seed, epoch]).permutation(len(labels))
                 training.epoch(*tensors, order, np.full(steps, rate, np.float32))
             logits = np.concatenate(
-                [np.asarray(model(test[at : at + 1000], training=False)) for at in range(0, len(test), 1000)]
+                [
+                    np.asarray(model(test[at : at + 1000], training=False))
+                    for at in range(0, len(test), 1000)
+                ]
             )
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities = odds / odds.sum(axis=1, keepdims=True)
@@ -117,5 +123,146 @@ def pool(folder: Path) -> None:
             keras.backend.clear_session()
 
 
+def read(folder: Path, name: str) -> list[Labels]:
+    """All trainings of a set-up."""
+    trainings = []
+    for seed in range(1, SETUPS[name][-1] + 1):
+        with np.load(folder / f"{name}-{seed}.npz") as arrays:
+            probabilities, actual = arrays["probabilities"].astype(np.float64), arrays["actual"]
+        predicted = probabilities.argmax(axis=1)
+        trainings.append(Labels(actual, predicted, probabilities.shape[1], probabilities))
+    return trainings
+
+
+def false_alarms(trainings: list[Labels], size: int, pairs: int) -> dict[str, float]:
+    """The fraction of pairs of disjoint groups of one set-up that get a word, by what is tested."""
+    rng = np.random.default_rng(1)
+    tables, actual = scores.by_metric(trainings), trainings[0].actual
+    counts = dict.fromkeys([*tables, "any class", "McNemar, one training a side"], 0)
+    for _ in range(pairs):
+        order = rng.permutation(len(trainings))
+        one, two = order[:size], order[size : 2 * size]
+        for name, table in tables.items():
+            counts[name] += weigh(table[one], table[two]).verdict() in WORDS
+        correct = tables[scores.ACCURACY]
+        p_values = [
+            weigh(correct[one][:, actual == label], correct[two][:, actual == label]).p_value
+            for label in range(10)
+        ]
+        counts["any class"] += min(statistics.holm(p_values)) < statistics.LEVEL
+        was, now = correct[one[0]], correct[two[0]]
+        fixed, broken = int((now > was).sum()), int((was > now).sum())
+        p_value = statistics.mcnemar_exact(fixed, broken)
+        counts["McNemar, one training a side"] += p_value < statistics.LEVEL
+    return {name: count / pairs for name, count in counts.items()}
+
+
+def power(trainings: list[Labels], size: int, points: float, pairs: int) -> float:
+    """How often a difference is found that is put between two groups of one set-up.
+
+    In every training of the later group, so many of the misclassified images that the accuracy rises by
+    the points become correct, mostly those that most trainings classify correctly.
+    """
+    rng = np.random.default_rng(2)
+    correct = scores.correct(trainings)
+    ease = correct.mean(axis=0)
+    detected = 0
+    for _ in range(pairs):
+        order = rng.permutation(len(trainings))
+        # Groups of more than half the pool share trainings: draw them with replacement instead.
+        enough = len(order) >= 2 * size
+        groups = (
+            (order[:size], order[size : 2 * size])
+            if enough
+            else (rng.integers(0, len(order), size), rng.integers(0, len(order), size))
+        )
+        before, after = correct[groups[0]], correct[groups[1]].copy()
+        for row in after:
+            wrong = np.flatnonzero(row == 0)
+            flips = min(len(wrong), round(points / 100 * len(row)))
+            weights = ease[wrong] + 0.05
+            row[rng.choice(wrong, flips, replace=False, p=weights / weights.sum())] = 1
+        detected += weigh(before, after).verdict() == "better"
+    return detected / pairs
+
+
+def real(one: list[Labels], two: list[Labels], size: int, pairs: int) -> float:
+    """How often groups of two set-ups get the word of the true direction."""
+    rng = np.random.default_rng(3)
+    before, after = scores.correct(one), scores.correct(two)
+    way = "better" if after.mean() > before.mean() else "worse"
+    count = 0
+    for _ in range(pairs):
+        groups = (rng.permutation(len(table))[:size] for table in (before, after))
+        rows = [table[group] for table, group in zip((before, after), groups, strict=True)]
+        count += weigh(rows[0], rows[1]).verdict() == way
+    return count / pairs
+
+
+def table(folder: Path, pairs: int) -> str:
+    """What the pool says, in Markdown."""
+    lines = ["# How far a verdict of tools.compare can be trusted", ""]
+    lines += [
+        f"Made by `python -m benchmarks.verdicts`, {pairs} pairs of groups a cell, from trainings that "
+        "differ in their seed alone. Groups are drawn anew from the same trainings, so that a "
+        "fraction is exact to about 2 points.",
+        "",
+        "## The trainings",
+        "",
+        "| set-up | trainings | test images | mean accuracy | SD over seeds, points |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    pools = {name: read(folder, name) for name in SETUPS}
+    for name, trainings in pools.items():
+        accuracies = scores.correct(trainings).mean(axis=1)
+        lines.append(
+            f"| {name} | {len(trainings)} | {len(trainings[0].actual):,} | "
+            f"{100 * accuracies.mean():.2f} % | {100 * accuracies.std(ddof=1):.2f} |"
+        )
+    lines += ["", "## False alarms: better or worse where there is nothing, in %", ""]
+    header = ["accuracy", "loss", "calibration error", "any class", "McNemar, one training a side"]
+    lines += [f"| set-up, trainings a side | {' | '.join(header)} |", "| --- |" + " ---: |" * 5]
+    for name in list(SETUPS)[:4]:
+        for size in (3, 5):
+            alarms = false_alarms(pools[name], size, pairs)
+            cells = " | ".join(f"{100 * value:.1f}" for value in alarms.values())
+            lines.append(f"| {name}, {size} | {cells} |")
+    lines += ["", "## Power: how often a true difference is found, in %", ""]
+    lines += [
+        "A difference is put in by making misclassified images correct. One training a side never "
+        "earns better or worse.",
+        "",
+        "| set-up, trainings a side | 0.3 points | 0.5 | 1 | 2 |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in list(SETUPS)[:4]:
+        for size in (1, 3, 5, 10):
+            found = (power(pools[name], size, points, pairs) for points in (0.3, 0.5, 1, 2))
+            lines.append(f"| {name}, {size} | {' | '.join(f'{100 * x:.0f}' for x in found)} |")
+    lines += ["", "| real change | true difference, points | 3 a side | 5 | 10 |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    for one, two in (("fashion-mlp", "fashion-mlp-512"), ("fashion-mlp", "fashion-mlp-5-epochs")):
+        pair = pools[one], pools[two]
+        means = [scores.correct(side).mean() for side in pair]
+        cells = " | ".join(f"{100 * real(*pair, size, pairs):.0f}" for size in (3, 5, 10))
+        lines.append(f"| {one} to {two} | {100 * (means[1] - means[0]):+.2f} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains the pool, or writes the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
+    parser.add_argument("step", choices=["pool", "table"])
+    parser.add_argument("folder", type=Path, help="where the predictions of the pool lie")
+    parser.add_argument("--pairs", type=int, default=400, help="pairs of groups a cell")
+    options = parser.parse_args(arguments)
+    if options.step == "pool":
+        pool(options.folder)
+    else:
+        files.write_text(TABLE, table(options.folder, options.pairs))
+        print(f"Written: {TABLE.relative_to(ROOT).as_posix()}")
+    return 0
+
+
 if __name__ == "__main__":
-    pool(Path(sys.argv[2]))
+    sys.exit(main())

@@ -5,11 +5,12 @@ holds the side's mean, the training's own level, the image's own level, and what
 difference of the two means varies because other trainings, and because other test images, might
 have been drawn. Its variance is estimated from the mean squares of the crossed tables:
 
-    V = sum over sides of max(0, T - R) / S  +  D
+    V = sum over sides of max(T, R) / S  +  max(0, D - sum over sides of R / S)
 
 T is the variance of the trainings' means; R = (mean square of what is left) / N, the part of T
-that the images explain; D is the variance over the images of the paired difference of the two
-sides' image means, divided by N. A variance below 0 is taken as 0, as a mixed model would.
+that single images make; D is the variance over the images of the paired difference of the two
+sides' image means, divided by N, which holds R once more. The two maxima take a variance
+component that is estimated below 0 as 0, as a mixed model does.
 The interval is Student's t with Satterthwaite's degrees of freedom, in the form that Hillis gave
 for the same design in radiology, where several readers judge the same cases.
 
@@ -89,17 +90,19 @@ def weigh(before: Floats, after: Floats, higher_is_better: bool = True) -> Evide
     by_images = float(paired.var(ddof=1)) / images if images > 1 else math.inf
     sides = [_Spread.of(table) if len(table) > 1 else None for table in (before, after)]
     known = [side for side in sides if side]
-    added = sum((side or known[0]).beyond_images / len(table)
-                for side, table in zip(sides, (before, after), strict=True) if known)
-    if len(known) == 1:
-        total = known[0].total * (1 / len(before) + 1 / len(after))
-        variances = [(total, known[0].trainings - 1)]
-    else:
+    variance, variances = by_images, []
+    if known:
+        spreads = [side or known[0] for side in sides]
+        counts = (len(before), len(after))
+        of_trainings = sum(s.total / count for s, count in zip(spreads, counts, strict=True))
+        of_cells = sum(s.by_images / count for s, count in zip(spreads, counts, strict=True))
+        variance = of_trainings + max(0.0, by_images - of_cells)
         variances = [(side.total / side.trainings, side.trainings - 1) for side in known]
-    variance = by_images + added
+        if len(known) == 1:
+            variances = [(of_trainings, known[0].trainings - 1)]
     parts = [*variances, *([(by_images, images - 1)] if images > 1 else [])]
     squares = sum(part**2 / degrees for part, degrees in parts)
-    degrees = variance**2 / squares if squares else math.inf
+    degrees = variance**2 / squares if squares and variance else math.inf
     difference = float(paired.mean())
     error = math.sqrt(variance)
     half = statistics.t_quantile(1 - statistics.LEVEL / 2, degrees) * error

@@ -36,7 +36,7 @@ def by_metric(trainings: Sequence[Labels]) -> dict[str, Floats]:
 
 
 def _loss(probabilities: Floats, actual: npt.NDArray[np.int64]) -> Floats:
-    return -np.log(np.maximum(probabilities[np.arange(len(actual)), actual], _LEAST))
+    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(actual)), actual], _LEAST)))
 
 
 def _miscalibration(probabilities: Floats, actual: npt.NDArray[np.int64]) -> Floats:
@@ -45,4 +45,4 @@ def _miscalibration(probabilities: Floats, actual: npt.NDArray[np.int64]) -> Flo
     bins = metrics.calibration(probabilities, actual)
     last = len(bins.images) - 1
     place = np.clip(np.searchsorted(bins.edges, confidence, side="left") - 1, 0, last)
-    return np.sign(np.bincount(place, excess, last + 1))[place] * excess
+    return np.asarray(np.sign(np.bincount(place, excess, last + 1))[place] * excess)

@@ -193,7 +193,10 @@ def _read_metrics(path: Path) -> dict[str, float]:
 def _read_measures(path: Path) -> list[Measure]:
     return [
         Measure(
-            row["metric"], row.get("label") or row["metric"], row.get("unit", ""), row.get("better", "")
+            row["metric"],
+            row.get("label") or row["metric"],
+            row.get("unit", ""),
+            row.get("better", ""),
         )
         for row in files.read_csv(path)
         if row.get("metric")
@@ -243,5 +246,7 @@ def _read_labels(path: Path) -> Labels:
         try:
             probabilities = np.array([[float(row[name]) for name in columns] for row in rows])
         except (TypeError, ValueError):
-            raise UserError(f"{path.as_posix()}: expected numbers in {columns[0]} and so on") from None
+            raise UserError(
+                f"{path.as_posix()}: expected numbers in {columns[0]} and so on"
+            ) from None
     return Labels(actual, predicted, count, probabilities)

@@ -4,13 +4,22 @@ import numpy as np
 import pytest
 
 from tools.compare import evidence
+from tools.compare.evidence import Floats
 from tools.compare.statistics import t_quantile, t_tail
 
 
 # Student's t, upper 2.5 %, as tables print it (Fisher and Yates, Statistical Tables, table III)
 @pytest.mark.parametrize(
     ("degrees", "value"),
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (10, 2.2281), (30, 2.0423), (120, 1.9799)],
+    [
+        (1, 12.7062),
+        (2, 4.3027),
+        (3, 3.1824),
+        (4, 2.7764),
+        (10, 2.2281),
+        (30, 2.0423),
+        (120, 1.9799),
+    ],
 )
 def test_t_quantile_is_as_published(degrees: int, value: float) -> None:
     assert t_quantile(0.975, degrees) == pytest.approx(value, abs=6e-5)
@@ -33,15 +42,15 @@ def test_t_tail_of_broken_degrees_agrees_with_the_integral_of_the_density(degree
     assert t_tail(1.7, degrees) == pytest.approx(0.5 - scale * np.trapezoid(density, x), abs=1e-8)
 
 
-def constant(*levels: float, images: int = 50) -> np.ndarray:
+def constant(*levels: float, images: int = 50) -> Floats:
     """A table whose trainings differ by a level alone; images vary, equally for all."""
     own = np.linspace(-1, 1, images)
     return np.array(levels)[:, None] + own
 
 
 def test_where_only_the_trainings_vary_it_is_welchs_t() -> None:
-    # By hand: variances
-    # 8.3333 and 10.3333, V = 2.08333 + 3.44444, difference 5.16667, t = 5.16667 / 2.35112 = 2.19754;
+    # By hand: variances 8.3333 and 10.3333, V = 2.08333 + 3.44444, difference 5.16667,
+    # t = 5.16667 / 2.35112 = 2.19754;
     # df = 5.52778^2 / (2.08333^2 / 3 + 3.44444^2 / 2) = 4.14106
     found = evidence.weigh(constant(11, 12, 17), constant(15, 18, 19, 22))
     assert found.difference == pytest.approx(31 / 6)
@@ -51,7 +60,7 @@ def test_where_only_the_trainings_vary_it_is_welchs_t() -> None:
 
 
 def test_where_only_the_images_vary_it_is_the_paired_t() -> None:
-    # Student (1908), the additional hours of sleep of ten patients: t = 4.0621 on 9 df, p = 0.002833
+    # Student (1908), the additional hours of sleep of ten patients: t = 4.0621, 9 df, p = 0.002833
     one = np.array([[0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]])
     two = np.array([[1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]])
     found = evidence.weigh(one, two)
@@ -71,7 +80,9 @@ def test_a_pure_image_difference_of_many_trainings_is_found_and_named() -> None:
     assert evidence.weigh(before, after, higher_is_better=False).verdict() == "worse"
 
 
-def simulated(rng: np.random.Generator, trainings: tuple[int, int], spread: float) -> tuple:
+def simulated(
+    rng: np.random.Generator, trainings: tuple[int, int], spread: float
+) -> tuple[Floats, Floats]:
     """Two sides of equal means whose trainings, images and single cells all vary."""
     own = rng.normal(0, 0.3, 200)
     tables = []
