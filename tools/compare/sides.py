@@ -138,7 +138,7 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
     params = known(lambda: config.read(of(config.PARAMS)))
     entry = known(lambda: _active_entry(of(config.DATASETS), params))
     lock = known(lambda: dvc_state.read_lock(folder / "dvc.lock"))
-    labels = known(lambda: _read_labels(fetch(PREDICTIONS)))
+    labels = known(lambda: read_labels(fetch(PREDICTIONS)))
     measures = known(lambda: _read_measures(fetch(MEASURES)))
     trained, lost = _trainings(lock, labels)
     versions = known(lambda: dvc_state.flatten(config.read(of(ENVIRONMENT))))
@@ -219,7 +219,7 @@ def _trainings(
         return known, []
     for each in others:
         try:
-            other = _read_labels(each.predictions) if each.predictions else None
+            other = read_labels(each.predictions) if each.predictions else None
         except UserError:
             other = None
         if other is not None and np.array_equal(other.actual, labels.actual):
@@ -229,7 +229,12 @@ def _trainings(
     return known, lost
 
 
-def _read_labels(path: Path) -> Labels:
+def read_labels(path: Path) -> Labels:
+    """The labels of a table of predictions.
+
+    Raises:
+        UserError: It holds something else.
+    """
     rows = files.read_csv(path)
     try:
         actual, predicted = (
