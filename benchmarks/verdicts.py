@@ -3,14 +3,15 @@
     nice -n 10 python -m benchmarks.verdicts pool FOLDER     # trains, minutes; goes on where it was
     python -m benchmarks.verdicts table FOLDER               # writes benchmarks/verdicts.md
 
-The pool holds trainings that differ in their seed alone, of small set-ups (the digits of scikit-learn
-and 10,000 images of Fashion-MNIST; a multilayer perceptron and a short convolutional network).
+The pool holds trainings that differ in their seed alone, of small set-ups (the digits and 10,000
+images of Fashion-MNIST; a multilayer perceptron and a short convolutional network).
 Groups of them play both sides of a comparison. DATASET_MIRROR or a network is needed for
 Fashion-MNIST, whose files are looked for in data/raw and in $DATASET_MIRROR/fashion_mnist.
 """
 
 import argparse
 import gzip
+import math
 import os
 import sys
 import time
@@ -32,16 +33,17 @@ TABLE = ROOT / "benchmarks/verdicts.md"
 TRAINING_IMAGES = 10_000  # of Fashion-MNIST; its 10,000 test images are all scored
 
 # name: data set, architecture and its arguments, epochs, learning rate, batch size, trainings
+_MLP: dict[str, Any] = {"hidden_units": [64], "dropout": 0.0}
+_WIDE: dict[str, Any] = {"hidden_units": [512], "dropout": 0.0}
+_CNN: dict[str, Any] = {"channels": [8, 16], "convolutions": [1, 1], "dropout": 0.0}
 SETUPS: dict[str, tuple[str, str, dict[str, Any], int, float, int, int]] = {
-    "digits-mlp": ("digits", "mlp", {"hidden_units": [64], "dropout": 0.0}, 10, 0.003, 32, 24),
-    "digits-cnn": ("digits", "cnn", {"channels": [8, 16], "convolutions": [1, 1], "dropout": 0.0},
-                   4, 0.003, 32, 24),
-    "fashion-mlp": ("fashion", "mlp", {"hidden_units": [64], "dropout": 0.0}, 3, 0.001, 32, 24),
-    "fashion-cnn": ("fashion", "cnn", {"channels": [8, 16], "convolutions": [1, 1], "dropout": 0.0},
-                    2, 0.003, 64, 16),
-    "fashion-mlp-512": ("fashion", "mlp", {"hidden_units": [512], "dropout": 0.0}, 3, 0.001, 32, 10),
-    "fashion-mlp-5-epochs": ("fashion", "mlp", {"hidden_units": [64], "dropout": 0.0}, 5, 0.001, 32, 12),
-}  # fmt: skip
+    "digits-mlp": ("digits", "mlp", _MLP, 10, 0.003, 32, 24),
+    "digits-cnn": ("digits", "cnn", _CNN, 4, 0.003, 32, 24),
+    "fashion-mlp": ("fashion", "mlp", _MLP, 3, 0.001, 32, 24),
+    "fashion-cnn": ("fashion", "cnn", _CNN, 2, 0.003, 64, 16),
+    "fashion-mlp-512": ("fashion", "mlp", _WIDE, 3, 0.001, 32, 10),
+    "fashion-mlp-5-epochs": ("fashion", "mlp", _MLP, 5, 0.001, 32, 12),
+}
 
 WORDS = ("better", "worse")
 
@@ -64,7 +66,7 @@ def load(dataset: str) -> tuple[Arrays, Arrays]:
     if dataset == "fashion":
         train, test = (
             (
-                idx(f"{part}-images-idx3-ubyte.gz").astype(np.float32) / 255,
+                (idx(f"{part}-images-idx3-ubyte.gz") / np.float32(255)).astype(np.float32),
                 idx(f"{part}-labels-idx1-ubyte.gz").astype(np.int64),
             )
             for part in ("train", "t10k")
@@ -75,10 +77,11 @@ def load(dataset: str) -> tuple[Arrays, Arrays]:
             {part: arrays[f"{kind}_{part}"] for part in ("train", "test")} for kind in ("x", "y")
         )
     top = np.float32(max(part.max() for part in images.values()))
-    return tuple(  # type: ignore[return-value]
-        (images[part].astype(np.float32) / top, labels[part].astype(np.int64))
+    train, test = (
+        ((images[part] / top).astype(np.float32), labels[part].astype(np.int64))
         for part in ("train", "test")
     )
+    return train, test
 
 
 def pool(folder: Path) -> None:
@@ -158,24 +161,21 @@ def false_alarms(trainings: list[Labels], size: int, pairs: int) -> dict[str, fl
 
 
 def power(trainings: list[Labels], size: int, points: float, pairs: int) -> float:
-    """How often a difference is found that is put between two groups of one set-up.
+    """How often a difference is found that is put between two disjoint groups of one set-up.
 
-    In every training of the later group, so many of the misclassified images that the accuracy rises by
-    the points become correct, mostly those that most trainings classify correctly.
+    In every training of the later group, so many of the misclassified images become correct that
+    the accuracy rises by the points, mostly those that most trainings classify correctly. NaN
+    where the pool has too few trainings.
     """
+    if len(trainings) < 2 * size:
+        return math.nan
     rng = np.random.default_rng(2)
     correct = scores.correct(trainings)
     ease = correct.mean(axis=0)
     detected = 0
     for _ in range(pairs):
         order = rng.permutation(len(trainings))
-        # Groups of more than half the pool share trainings: draw them with replacement instead.
-        enough = len(order) >= 2 * size
-        groups = (
-            (order[:size], order[size : 2 * size])
-            if enough
-            else (rng.integers(0, len(order), size), rng.integers(0, len(order), size))
-        )
+        groups = order[:size], order[size : 2 * size]
         before, after = correct[groups[0]], correct[groups[1]].copy()
         for row in after:
             wrong = np.flatnonzero(row == 0)
@@ -184,6 +184,10 @@ def power(trainings: list[Labels], size: int, points: float, pairs: int) -> floa
             row[rng.choice(wrong, flips, replace=False, p=weights / weights.sum())] = 1
         detected += weigh(before, after).verdict() == "better"
     return detected / pairs
+
+
+def _cell(fraction: float) -> str:
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.0f}"
 
 
 def real(one: list[Labels], two: list[Labels], size: int, pairs: int) -> float:
@@ -202,16 +206,13 @@ def real(one: list[Labels], two: list[Labels], size: int, pairs: int) -> float:
 def table(folder: Path, pairs: int) -> str:
     """What the pool says, in Markdown."""
     lines = ["# How far a verdict of tools.compare can be trusted", ""]
-    lines += [
-        f"Made by `python -m benchmarks.verdicts`, {pairs} pairs of groups a cell, from trainings that "
-        "differ in their seed alone. Groups are drawn anew from the same trainings, so that a "
-        "fraction is exact to about 2 points.",
-        "",
-        "## The trainings",
-        "",
-        "| set-up | trainings | test images | mean accuracy | SD over seeds, points |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    made = (
+        f"Made by `python -m benchmarks.verdicts`, {pairs} pairs of groups a cell, from trainings "
+        "that differ in their seed alone. Groups are drawn anew from the same trainings, so that a "
+        "fraction is exact to about 2 points."
+    )
+    header = "| set-up | trainings | test images | mean accuracy | SD over seeds, points |"
+    lines += [made, "", "## The trainings", "", header, "| --- | ---: | ---: | ---: | ---: |"]
     pools = {name: read(folder, name) for name in SETUPS}
     for name, trainings in pools.items():
         accuracies = scores.correct(trainings).mean(axis=1)
@@ -220,25 +221,24 @@ def table(folder: Path, pairs: int) -> str:
             f"{100 * accuracies.mean():.2f} % | {100 * accuracies.std(ddof=1):.2f} |"
         )
     lines += ["", "## False alarms: better or worse where there is nothing, in %", ""]
-    header = ["accuracy", "loss", "calibration error", "any class", "McNemar, one training a side"]
-    lines += [f"| set-up, trainings a side | {' | '.join(header)} |", "| --- |" + " ---: |" * 5]
+    columns = ["accuracy", "loss", "calibration error", "any class", "McNemar, one training a side"]
+    lines += [f"| set-up, trainings a side | {' | '.join(columns)} |", "| --- |" + " ---: |" * 5]
     for name in list(SETUPS)[:4]:
         for size in (3, 5):
             alarms = false_alarms(pools[name], size, pairs)
             cells = " | ".join(f"{100 * value:.1f}" for value in alarms.values())
             lines.append(f"| {name}, {size} | {cells} |")
     lines += ["", "## Power: how often a true difference is found, in %", ""]
-    lines += [
+    note = (
         "A difference is put in by making misclassified images correct. One training a side never "
-        "earns better or worse.",
-        "",
-        "| set-up, trainings a side | 0.3 points | 0.5 | 1 | 2 |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+        "earns better or worse."
+    )
+    header = "| set-up, trainings a side | 0.3 points | 0.5 | 1 | 2 |"
+    lines += [note, "", header, "| --- | ---: | ---: | ---: | ---: |"]
     for name in list(SETUPS)[:4]:
         for size in (1, 3, 5, 10):
             found = (power(pools[name], size, points, pairs) for points in (0.3, 0.5, 1, 2))
-            lines.append(f"| {name}, {size} | {' | '.join(f'{100 * x:.0f}' for x in found)} |")
+            lines.append(f"| {name}, {size} | {' | '.join(map(_cell, found))} |")
     lines += ["", "| real change | true difference, points | 3 a side | 5 | 10 |"]
     lines += ["| --- | ---: | ---: | ---: | ---: |"]
     for one, two in (("fashion-mlp", "fashion-mlp-512"), ("fashion-mlp", "fashion-mlp-5-epochs")):

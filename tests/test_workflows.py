@@ -129,8 +129,11 @@ STUBS = {
     "apt-get": "",
     "dvc": "",
     "python": """
+        if [ "$1 $2" = "-m tools.seeds" ]; then exit "${SEEDS_FAIL:-0}"; fi
         if [ "$1 $2" != "-m tools.compare" ]; then exit 0; fi
+        if [ "${BROKEN:-}" ]; then exit 1; fi
         mkdir -p reports/comparison
+        echo tables > reports/comparison/tables.md
         case "$*" in *--no-images*) echo tables ;; *) echo '![](a.png)' ;; esac \\
           > reports/comparison/report.md
         case "$*" in *--fail-if-worse*) exit "${WORSE:-0}" ;; esac
@@ -261,7 +264,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin = tmp_path_factory.mktemp("origin")
     _git("init", "--quiet", "--initial-branch=main", cwd=origin)
     (origin / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci/pull", origin / ".ci/pull")
+    for script in ("pull", "seeds"):
+        shutil.copy(ROOT / ".ci" / script, origin / ".ci" / script)
     (origin / "requirements.txt").touch()
     (origin / "dvc.lock").touch()
     (origin / "reports").mkdir()
@@ -288,21 +292,38 @@ class TestGithubReport:
         assert runner.calls == [
             "python -m pip install -r requirements.txt",
             "dvc repro",
-            f"python -m tools.compare {base} --no-images",
-            f"python -m tools.compare {base}",
+            "python -m tools.seeds 3",
+            f"python -m tools.seeds 3 {base}",
+            f"python -m tools.compare {base} --fail-if-worse --gate",
             "npm install --global --ignore-scripts --before=2024-11-01 @dvcorg/cml@0.20.6",
             COMMENT,
-            f"python -m tools.compare {base} --no-images --fail-if-worse",
         ]
         assert runner.summary.read_text("utf-8").startswith("tables\n\nTables only: ")
 
     def test_a_worse_model_fails_after_the_comment(self, runner: Runner) -> None:
         assert runner.github({}, WORSE="1") == 1
-        assert [call.split()[0] for call in runner.calls[-2:]] == ["cml", "python"]
+        assert runner.calls[-1] == COMMENT
+
+    def test_the_number_of_seeds_is_a_variable(self, runner: Runner) -> None:
+        assert runner.github({"vars.SEEDS": "1"}) == 0
+        assert not [call for call in runner.calls if "tools.seeds" in call]
+
+    def test_a_number_of_seeds_that_takes_too_long_is_an_error(self, runner: Runner) -> None:
+        assert runner.github({"vars.SEEDS": "50"}) == 1
+        assert "SEEDS: expected 1 to 10, found '50'" in runner.printed
+
+    def test_seeds_that_fail_leave_the_comparison(self, runner: Runner) -> None:
+        assert runner.github({}, SEEDS_FAIL="124") == 0
+        assert "Not every training with another seed of the work tree is there" in runner.printed
+        assert COMMENT in runner.calls
+
+    def test_a_comparison_that_fails_posts_nothing(self, runner: Runner) -> None:
+        assert runner.github({}, BROKEN="yes") == 1
+        assert not [call for call in runner.calls if call.startswith("cml")]
 
     def test_an_unknown_outcome_is_a_warning(self, runner: Runner) -> None:
         assert runner.github({}, WORSE="3") == 0
-        assert "::warning::Whether the accuracy fell is not known" in runner.printed
+        assert "::warning::Whether the model is good enough is not known" in runner.printed
 
     def test_images_that_cannot_be_posted_leave_the_tables(self, runner: Runner) -> None:
         assert runner.github({}, IMAGES_FAIL="yes") == 0
@@ -371,19 +392,19 @@ class TestGithubReport:
 class TestGitlabReport:
     def test_does_the_same(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
-        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, REPO_TOKEN="t") == 0
-        assert runner.calls[2:4] == [
-            f"python -m tools.compare {base} --no-images",
-            f"python -m tools.compare {base}",
+        variables = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "REPO_TOKEN": "t", "SEEDS": "3"}
+        assert runner.gitlab(**variables) == 0
+        assert runner.calls[2:5] == [
+            "python -m tools.seeds 3",
+            f"python -m tools.seeds 3 {base}",
+            f"python -m tools.compare {base} --fail-if-worse --gate",
         ]
-        assert runner.calls[-2:] == [
-            COMMENT.replace("reports/comparison", "report") + " --publish-native",
-            f"python -m tools.compare {base} --no-images --fail-if-worse",
-        ]
+        comment = COMMENT.replace("reports/comparison", "report") + " --publish-native"
+        assert runner.calls[-1] == comment
 
     def test_without_a_token_there_is_no_comment_but_a_gate(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
-        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="1") == 1
+        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="1", SEEDS="1") == 1
         assert not [call for call in runner.calls if call.startswith(("cml", "npm"))]
         assert "No variable REPO_TOKEN" in runner.printed
 
