@@ -112,10 +112,11 @@ def _run(revision: str | None, images: bool, as_json: bool, rules: gate.Rules) -
         found = comparison.compare(*_sides(base, Path(temporary)))
         drawn, note = _figures(found, Path(temporary)) if images else ({}, "")
     checks = gate.check(found, rules)
+    history = revisions.history(base.commit, sides.METRICS)
     _write(
         {
-            REPORT.name: markdown_report.write(found, base, tree, drawn, note, checks),
-            TABLES.name: markdown_report.write(found, base, tree, (), note, checks),
+            REPORT.name: markdown_report.write(found, base, tree, drawn, note, checks, history),
+            TABLES.name: markdown_report.write(found, base, tree, (), note, checks, history),
         },
         drawn,
     )

@@ -60,14 +60,14 @@ def _changed_images(of: Comparison, names: list[str], fetch: Callable[[str], Pat
         raise UserError(
             f"{sides.TEST} holds {len(images)} images, {len(after.actual)} were scored."
         )
-    wrong = before.predicted.copy()
-    wrong[~after.correct] = after.predicted[~after.correct]
+    misclassified_as = before.predicted.copy()
+    misclassified_as[~after.correct] = after.predicted[~after.correct]
     return changed_images(
         images,
         test.fixed or [],
         test.broken or [],
         [names[label] for label in after.actual],
-        [names[label] for label in wrong],
+        [names[label] for label in misclassified_as],
     )
 
 
@@ -97,7 +97,9 @@ def curves(before: History, after: History) -> bytes:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             if at:
                 axes.yaxis.set_major_formatter(
-                    FuncFormatter(lambda share, _: f"{100 * share:.6g}\N{NO-BREAK SPACE}%")
+                    FuncFormatter(
+                        lambda proportion, _: f"{100 * proportion:.6g}\N{NO-BREAK SPACE}%"
+                    )
                 )
         lines, labels = sheet.figure.axes[0].get_legend_handles_labels()
         sheet.figure.legend(
@@ -150,22 +152,22 @@ def changed_images(
     fixed: Sequence[int],
     broken: Sequence[int],
     actual: Sequence[str],
-    wrong: Sequence[str],
+    misclassified_as: Sequence[str],
 ) -> bytes:
     """The first images that were fixed and that were broken, with their classes.
 
     Args:
         images: The whole test set, N x H x W or N x H x W x C, 0 to 1.
-        fixed: Indices of those that only the later model has right.
-        broken: Indices of those that only the earlier model has right.
+        fixed: Indices of those that only the later model classifies correctly.
+        broken: Indices of those that only the earlier one does.
         actual: N names of the actual classes.
-        wrong: N names of the wrong classes, before or after.
+        misclassified_as: N names of the incorrect classes, before or after.
     """
     blocks = [(title, list(rows)) for title, rows in (("Fixed", fixed), ("Broken", broken)) if rows]
     high = _CELL + 0.3
     heights = [0.3 + -(-min(len(rows), _SHOWN) // _COLUMNS) * high for _, rows in blocks]
     width = _COLUMNS * _CELL + 2 * drawing.MARGIN
-    subtitle = "Actual class; below it in red the wrong one that was or is predicted"
+    subtitle = "Index and actual class; below in red the incorrect class that was or is predicted"
     with drawing.sheet(width, sum(heights), "Test images that changed sides", subtitle) as sheet:
         top = sheet.height - sum(heights)
         for (title, rows), height in zip(blocks, heights, strict=True):
@@ -178,8 +180,12 @@ def changed_images(
                 x = drawing.MARGIN + at % _COLUMNS * _CELL
                 y = top + 0.24 + at // _COLUMNS * high
                 sheet.paste(x, y, image_grids.thumbnail(images[index], round(_SIDE * drawing.DPI)))
-                sheet.text(x, y + _SIDE + 0.03, drawing.fit(actual[index], _SIDE, drawing.TEXT))
-                label = drawing.fit(f"{verb} {wrong[index]}", _SIDE, drawing.TEXT)
+                sheet.text(
+                    x,
+                    y + _SIDE + 0.03,
+                    drawing.fit(f"{index}: {actual[index]}", _SIDE, drawing.TEXT),
+                )
+                label = drawing.fit(f"{verb} {misclassified_as[index]}", _SIDE, drawing.TEXT)
                 sheet.text(x, y + _SIDE + 0.17, label, color=palette.WRONG)
             top += height
     return sheet.png

@@ -8,7 +8,7 @@ from tools.compare.accuracy import Test
 from tools.compare.comparison import MORE, Comparison
 from tools.compare.evidence import Evidence
 from tools.compare.gate import Check
-from tools.compare.revisions import Base, WorkTree
+from tools.compare.revisions import Base, Entry, WorkTree
 from tools.compare.sides import Unknown
 
 
@@ -130,6 +130,7 @@ def write(
     figures: Iterable[str] = (),
     note: str = "",
     checks: Sequence[Check] = (),
+    history: Sequence[Entry] = (),
 ) -> str:
     """The whole report.
 
@@ -140,6 +141,7 @@ def write(
         figures: The figures that lie beside the report.
         note: Why there are no figures, if a reader should know.
         checks: What became of the rules of the gate.
+        history: The results up to the revision.
     """
     drawn = set(figures)
     blocks = [
@@ -154,6 +156,7 @@ def write(
         sections.confusions(of, sections.CONFUSION in drawn),
         sections.images(of, sections.IMAGES in drawn),
         sections.training(of, sections.CURVES in drawn),
+        sections.history(history),
         sections.stages(of.stages),
         sections.model(of),
         _method(of),

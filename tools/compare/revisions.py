@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import json
 import os
 import zipfile
 from dataclasses import dataclass
@@ -81,6 +82,38 @@ def find_base(requested: str | None) -> Base:
     if commit is None:
         raise UserError(_unknown(requested))
     return Base(commit, requested)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A result that a commit recorded: its full hash, day, subject and metrics by name."""
+
+    commit: str
+    date: str
+    subject: str
+    metrics: dict[str, float]
+
+
+def history(commit: str, path: str, count: int = 10) -> list[Entry]:
+    """The last results of a branch that hold an accuracy, the newest first.
+
+    Args:
+        commit: Where the branch ends.
+        path: The file of metrics.
+        count: Commits that changed it and are looked at.
+    """
+    form = "--format=%H%x09%cs%x09%s"
+    log = git("log", "--first-parent", f"--max-count={count}", form, commit, "--", path).stdout
+    entries = []
+    for line in log.decode(errors="replace").splitlines():
+        name, date, subject = line.split("\t", 2)
+        try:
+            metrics = json.loads(git("show", f"{name}:./{path}").stdout)
+        except ValueError:
+            continue  # deleted there, or damaged
+        if isinstance(metrics, dict) and isinstance(metrics.get("accuracy"), float | int):
+            entries.append(Entry(name, date, subject, metrics))
+    return entries
 
 
 def export(commit: str, folder: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.lib.core import config
 from stages.lib.reporting.alt_text import percent
-from tools.compare import dvc_state, markdown, scores, sides
+from tools.compare import dvc_state, markdown, revisions, scores, sides
 from tools.compare.accuracy import ClassTest
 from tools.compare.comparison import ABSENT, Comparison, class_name, matrices
 from tools.compare.sides import Measure, Unknown
@@ -81,7 +81,31 @@ def _metrics_table(title: str, measures: Sequence[Measure], of: Comparison, part
         for when, side in (("Before", before), ("After", after))
         if isinstance(side, Unknown)
     ]
+    if part == "metrics" and max(len(of.before.trainings), len(of.after.trainings)) > 1:
+        missing.append(
+            "Before and after are of the training that dvc.lock names; the last column is of all, "
+            "with the 95 % interval of the difference of their means."
+        )
     return "\n\n".join([table, *missing])
+
+
+def history(entries: Sequence[revisions.Entry]) -> str:
+    """The accuracy of the last commits that changed the metrics, the newest first."""
+    if not entries:
+        return ""
+    rows = []
+    for entry in entries:
+        metrics: dict[str, float] = entry.metrics
+        accuracy = f"{percent(metrics[scores.ACCURACY])}{_limits(metrics)}"
+        rows.append(
+            [markdown.code(entry.commit[:7]), entry.date, markdown.escape(entry.subject), accuracy]
+        )
+    return markdown.details(
+        f"Accuracy in the history: the last {len(rows)} results",
+        markdown.table(["Commit", "Date", "Subject", "Test accuracy"], rows, "lllr"),
+        "From the metrics that Git holds, one training each; the interval is that of the test "
+        "images alone. Data sets may differ.",
+    )
 
 
 def after_title(of: Comparison, word: str = "After") -> str:
@@ -277,9 +301,9 @@ def confusions(of: Comparison, drawn: bool) -> str:
     if (found := matrices(of)) is None:
         return ""
     change = found[1] - found[0]
-    wrong = change - np.diag(np.diag(change))
-    order = np.argsort(-np.abs(wrong), axis=None, kind="stable")[:10]
-    pairs = [divmod(int(cell), len(change)) for cell in order if wrong.flat[cell]]
+    confused = change - np.diag(np.diag(change))
+    order = np.argsort(-np.abs(confused), axis=None, kind="stable")[:10]
+    pairs = [divmod(int(cell), len(change)) for cell in order if confused.flat[cell]]
     if not pairs:
         return ""
     rows = [
@@ -287,7 +311,7 @@ def confusions(of: Comparison, drawn: bool) -> str:
             markdown.escape(class_name(of, actual)),
             markdown.escape(class_name(of, predicted)),
             *(str(matrix[actual, predicted]) for matrix in found),
-            _minus(f"{wrong[actual, predicted]:+d}"),
+            _minus(f"{confused[actual, predicted]:+d}"),
         ]
         for actual, predicted in pairs
     ]

@@ -202,6 +202,18 @@ def test_the_gate_is_read_from_a_committed_file(made: Repository) -> None:
     assert "acuracy: unknown metric; known are" in made.fails("--at-least", "acuracy=1")
 
 
+def test_the_history_of_the_accuracy_is_shown(made: Repository) -> None:
+    made.put(Run(wrong(0, 6)))
+    first = made.commit("Fewer | mistakes")
+    made.put(Run(wrong(0, 3)))
+    second = made.commit("Fewer still")
+    made.put(Run(wrong(0, 2)))
+    report = made.compare("--no-images", "HEAD").report
+    part = report[report.index("Accuracy in the history: the last 3 results") :]
+    assert part.index(second[:7]) < part.index(first[:7])
+    assert "Fewer &#124; mistakes | 90.00\N{NO-BREAK SPACE}%<br><sub>" in part
+
+
 def test_metrics_are_shown_as_their_table_says_and_new_ones_are_new(made: Repository) -> None:
     made.put(Run(wrong(0, 11)))
     path = Path("reports/evaluate/metrics.json")
