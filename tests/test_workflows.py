@@ -137,13 +137,13 @@ STUBS = {
         fi
         """,
     "python": """
+        if [ "$1 $2" = "-m tools.seeds" ]; then exit "${SEEDS_FAIL:-0}"; fi
         if [ "$1 $2" != "-m tools.compare" ]; then exit 0; fi
         if [ "${COMPARE_FAILS:-}" ]; then echo "ERROR: no metrics" >&2; exit 1; fi
         mkdir -p reports/comparison
-        printf 'tables\\n\\n' > reports/comparison/report.md
-        case "$*" in *--no-images*) ;; *) printf '![](a.png)\\n\\n' ;; esac \\
-          >> reports/comparison/report.md
-        echo end >> reports/comparison/report.md
+        echo tables > reports/comparison/tables.md
+        case "$*" in *--no-images*) echo tables ;; *) echo '![](a.png)' ;; esac \
+          > reports/comparison/report.md
         case "$*" in *--fail-if-worse*) exit "${WORSE:-0}" ;; esac
         """,
 }
@@ -300,7 +300,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin = tmp_path_factory.mktemp("origin")
     _git("init", "--quiet", "--initial-branch=main", cwd=origin)
     (origin / ".ci").mkdir()
-    for name in ("attempt", "pull"):
+    for name in ("attempt", "pull", "seeds"):
         shutil.copy(ROOT / ".ci" / name, origin / ".ci" / name)
     (origin / "requirements.txt").touch()
     (origin / "dvc.lock").touch()
@@ -328,25 +328,24 @@ class TestGithubReport:
         assert runner.calls == [
             "python -m pip install -r requirements.txt",
             "dvc repro",
-            f"python -m tools.compare {base} --fail-if-worse",
+            "python -m tools.seeds 3",
+            f"python -m tools.seeds 3 {base}",
+            f"python -m tools.compare {base} --fail-if-worse --gate",
             "npm install --global --ignore-scripts --before=2024-11-01 @dvcorg/cml@0.20.6",
             COMMENT,
         ]
-        assert runner.summary.read_text("utf-8").startswith(
-            "tables\n\nend\n\nA job summary shows no"
-        )
+        assert runner.summary.read_text("utf-8").startswith("tables\n\nA job summary shows no")
 
     def test_a_worse_model_fails_after_the_comment(self, runner: Runner) -> None:
         assert runner.github({}, WORSE="1") == 1
         assert runner.calls[-1] == COMMENT
-        assert (
-            Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n\n![](a.png)\n\nend\n"
-        )
+        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "![](a.png)\n"
 
     def test_a_reproduction_that_fails_is_commented_on(self, runner: Runner) -> None:
         assert runner.github({}, REPRO_FAILS="yes") == 1
         assert runner.calls[-1] == COMMENT
         assert not [call for call in runner.calls if "tools.compare" in call]
+        assert not [call for call in runner.calls if "tools.seeds" in call]
         comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
         commit = _git("rev-parse", "--short", "HEAD", cwd=runner.clone)
         assert comment == _failure("dvc repro", " at the stage `train`", commit, *REPRO_LOG)
@@ -367,13 +366,26 @@ class TestGithubReport:
         assert _evaluate(save["if"], OWN)
         assert not _evaluate(save["if"], OWN | {"steps.reproduce.outcome": "failure"})
 
+    def test_the_number_of_seeds_is_a_variable(self, runner: Runner) -> None:
+        assert runner.github({"vars.SEEDS": "1"}) == 0
+        assert not [call for call in runner.calls if "tools.seeds" in call]
+
+    def test_a_number_of_seeds_that_takes_too_long_is_an_error(self, runner: Runner) -> None:
+        assert runner.github({"vars.SEEDS": "50"}) == 1
+        assert "SEEDS: expected 1 to 10, found '50'" in runner.printed
+
+    def test_seeds_that_fail_leave_the_comparison(self, runner: Runner) -> None:
+        assert runner.github({}, SEEDS_FAIL="124") == 0
+        assert "Not every training with another seed of the work tree is there" in runner.printed
+        assert COMMENT in runner.calls
+
     def test_an_unknown_outcome_is_a_warning(self, runner: Runner) -> None:
         assert runner.github({}, WORSE="3") == 0
-        assert "::warning::Whether the accuracy fell is not known" in runner.printed
+        assert "::warning::Whether the model is good enough is not known" in runner.printed
 
     def test_images_that_cannot_be_posted_leave_the_tables(self, runner: Runner) -> None:
         assert runner.github({}, IMAGES_FAIL="yes") == 0
-        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n\nend\n"
+        assert Path(f"{runner.log}.comment.md").read_text("utf-8") == "tables\n"
         assert "::warning::" in runner.printed
 
     def test_a_fork_gets_a_summary_and_no_comment(self, runner: Runner) -> None:
@@ -438,15 +450,18 @@ class TestGithubReport:
 class TestGitlabReport:
     def test_does_the_same(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
-        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, REPO_TOKEN="t") == 0
-        assert [call for call in runner.calls if "tools.compare" in call] == [
-            f"python -m tools.compare {base} --fail-if-worse",
+        variables = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "REPO_TOKEN": "t", "SEEDS": "3"}
+        assert runner.gitlab(**variables) == 0
+        assert [call for call in runner.calls if "tools." in call] == [
+            "python -m tools.seeds 3",
+            f"python -m tools.seeds 3 {base}",
+            f"python -m tools.compare {base} --fail-if-worse --gate",
         ]
         assert runner.calls[-1] == GITLAB_COMMENT
 
     def test_a_reproduction_that_fails_is_commented_on(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
-        token = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "REPO_TOKEN": "t"}
+        token = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "REPO_TOKEN": "t", "SEEDS": "3"}
         assert runner.gitlab(**token, REPRO_FAILS="yes") == 1
         assert runner.calls[-1] == GITLAB_COMMENT
         comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
@@ -454,13 +469,14 @@ class TestGitlabReport:
 
     def test_an_unknown_outcome_passes_and_a_worse_model_does_not(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
-        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="3") == 0
+        settings = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "SEEDS": "1"}
+        assert runner.gitlab(**settings, WORSE="3") == 0
         shutil.rmtree(runner.clone / "report")
-        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="1") == 1
+        assert runner.gitlab(**settings, WORSE="1") == 1
 
     def test_without_a_token_there_is_no_comment_but_a_gate(self, runner: Runner) -> None:
         base = _git("rev-parse", "origin/main", cwd=runner.clone)
-        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="1") == 1
+        assert runner.gitlab(CI_MERGE_REQUEST_DIFF_BASE_SHA=base, WORSE="1", SEEDS="1") == 1
         assert not [call for call in runner.calls if call.startswith(("cml", "npm"))]
         assert "No variable REPO_TOKEN" in runner.printed
 

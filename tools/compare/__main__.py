@@ -1,8 +1,8 @@
 """Compares the work tree with a Git revision: ``python -m tools.compare [REV]``.
 
-Writes reports/comparison/report.md and its figures. Exit status: 0, whatever the comparison says;
-1 on an error; 2 on a wrong option. With --fail-if-worse also 1 when the accuracy fell beyond
-noise, and 3 when it is not known whether it did.
+Writes reports/comparison/report.md and its figures, and tables.md, the same without figures. Exit
+status: 0, whatever the comparison says; 1 on an error; 2 on a wrong option. With a gate, by options
+or gate.yaml and --gate, also 1 when a rule fails, and 3 when none fails and one is not known.
 """
 
 import argparse
@@ -15,14 +15,25 @@ from pathlib import Path
 
 from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
-from tools.compare import comparison, markdown, pipeline, record, report, revisions, sides
+from tools.compare import (
+    comparison,
+    dvc_state,
+    gate,
+    markdown,
+    markdown_report,
+    record,
+    revisions,
+    scores,
+    sides,
+)
+from tools.compare.accuracy import Test
 from tools.compare.comparison import Comparison
 from tools.compare.revisions import Base
-from tools.compare.sides import Unknown
 
 FOLDER = Path("reports/comparison")
 REPORT = FOLDER / "report.md"
-WORSE, NOT_KNOWN = 1, 3
+TABLES = FOLDER / "tables.md"
+FAIL, NOT_KNOWN = 1, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # Windows, whose consoles lack some letters
     try:
-        return _run(options.revision, options.images, options.json, options.fail_if_worse)
+        return _run(options.revision, options.images, options.json, _rules(options))
     except UserError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
@@ -42,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.compare",
         description=f"Compares the work tree with a Git revision and writes {REPORT.as_posix()}.",
-        epilog="Exit status: 0; 1 on an error; with --fail-if-worse also 1 when the accuracy fell "
-        "beyond noise, and 3 when that is not known.",
+        epilog="Exit status: 0; 1 on an error; with a gate (--fail-if-worse, --margin, --at-least, "
+        "--gate) also 1 when it fails, and 3 when that is not known.",
     )
     parser.add_argument(
         "revision",
@@ -53,6 +64,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--fail-if-worse", action="store_true", help="exit 1 when worse, 3 when not known"
+    )
+    parser.add_argument(
+        "--margin",
+        metavar="POINTS",
+        help="fail unless the interval excludes a loss of that many points of accuracy",
+    )
+    parser.add_argument(
+        "--at-least",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="METRIC=VALUE",
+        help="floors, such as accuracy=0.97 recall:Shirt=0.7",
+    )
+    parser.add_argument(
+        "--gate", action="store_true", help=f"the rules of {gate.FILE}, beside the options"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
@@ -64,16 +91,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(revision: str | None, images: bool, as_json: bool, gate: bool) -> int:
+def _rules(options: argparse.Namespace) -> gate.Rules:
+    """The rules of gate.yaml, if asked for, with the options before them."""
+    rules = gate.read() if options.gate else gate.Rules()
+    floors = dict(rules.at_least)
+    for floor in options.at_least:
+        name, equals, value = floor.rpartition("=")
+        if not equals:
+            raise UserError(f"--at-least: expected METRIC=VALUE, found {floor}.")
+        floors[name] = gate.number(value, f"--at-least {name}")
+    margin = rules.margin if options.margin is None else gate.number(options.margin, "--margin")
+    return gate.Rules(rules.fail_if_worse or options.fail_if_worse, margin, floors)
+
+
+def _run(revision: str | None, images: bool, as_json: bool, rules: gate.Rules) -> int:
     tree = revisions.work_tree()
     config.read(config.PARAMS)  # a mistake in it is better mended than reported
     base = revisions.find_base(revision)
     with tempfile.TemporaryDirectory() as temporary:
         found = comparison.compare(*_sides(base, Path(temporary)))
         drawn, note = _figures(found, Path(temporary)) if images else ({}, "")
-    _write(report.write(found, base, tree, drawn, note), drawn)
-    status = _status(found) if gate else 0
+    checks = gate.check(found, rules)
+    history = revisions.history(base.commit, sides.METRICS)
+    _write(
+        {
+            REPORT.name: markdown_report.write(found, base, tree, drawn, note, checks, history),
+            TABLES.name: markdown_report.write(found, base, tree, (), note, checks, history),
+        },
+        drawn,
+    )
+    status = {"fail": FAIL, "not known": NOT_KNOWN}.get(gate.overall(checks), 0)
     _tell(found, note, as_json)
+    for check in checks:
+        print(f"Gate: {check.status}: {check.says}", file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(record.record(found, base, tree, status), indent=2))
     return status
@@ -93,47 +143,45 @@ def _fetcher(folder: Path, commit: str | None, store: Path) -> Callable[[str], P
     def fetch(path: str) -> Path:
         if (folder / path).is_file():
             return folder / path
-        return pipeline.fetch(path, commit, store)
+        return dvc_state.fetch(path, commit, store)
 
     return fetch
 
 
 def _figures(of: Comparison, temporary: Path) -> tuple[dict[str, bytes], str]:
-    from tools.compare import pictures  # Matplotlib, which --no-images does without
+    from tools.compare import change_figures  # Matplotlib, which --no-images does without
 
-    return pictures.draw(of, _fetcher(Path(), None, temporary / "after"))
+    return change_figures.draw(of, _fetcher(Path(), None, temporary / "after"))
 
 
-def _write(text: str, drawn: dict[str, bytes]) -> None:
+def _write(texts: dict[str, str], drawn: dict[str, bytes]) -> None:
     """Replaces the whole folder, so that no figure of an earlier comparison stays behind."""
-    if found := markdown.problems(text):
-        raise UserError(f"{REPORT.as_posix()}: CML could not post this report: {'; '.join(found)}.")
+    for name, text in texts.items():
+        if problems := markdown.problems(text):
+            raise UserError(f"{name}: CML could not post this report: {'; '.join(problems)}.")
     with files.replacing(FOLDER) as temporary:
         temporary.mkdir()
         for name, content in drawn.items():
             (temporary / name).write_bytes(content)
-        files.write_text(temporary / REPORT.name, text)
-
-
-def _status(of: Comparison) -> int:
-    """The exit status of --fail-if-worse."""
-    return {"worse": WORSE, "unknown": NOT_KNOWN}.get(of.verdict, 0)
+        for name, text in texts.items():
+            files.write_text(temporary / name, text)
 
 
 def _tell(of: Comparison, note: str, as_json: bool) -> None:
     """A few lines for a person, on stderr when stdout is for a machine."""
     out = sys.stderr if as_json or of.verdict == "unknown" else sys.stdout
-    print(report.headline(of), file=out)
-    if (
-        not isinstance(of.test, Unknown)
-        and of.test.fixed is not None
-        and of.test.broken is not None
-    ):
-        numbers = (
-            f"{len(of.test.fixed)} fixed, {len(of.test.broken)} broken, p = {of.test.p_value:.3g}"
+    print(markdown_report.headline(of), file=out)
+    weighed = of.evidence.get(scores.ACCURACY)
+    if weighed is not None and weighed.both_chances:
+        count = " and ".join(map(str, weighed.trainings))
+        print(f"{count} trainings, p = {weighed.p_value:.3g} (trainings and test images)", file=out)
+    elif isinstance(of.test, Test) and of.test.fixed is not None and of.test.broken is not None:
+        numbers = f"{len(of.test.fixed)} fixed, {len(of.test.broken)} broken"
+        print(f"{numbers}, p = {of.test.p_value:.3g} (McNemar's exact test)", file=out)
+        print(
+            f"One training a side: `{comparison.MORE}` trains more, so that seeds count", file=out
         )
-        print(f"{numbers} (McNemar's exact test)", file=out)
-    elif not isinstance(of.test, Unknown):
+    elif isinstance(of.test, Test):
         numbers = f"By totals alone, p = {of.test.p_value:.3g} (Fisher's exact test)"
         print(f"{numbers}: {of.test.why_unpaired}", file=out)
     for warning in [*of.warnings, *([note] if note else [])]:

@@ -1,15 +1,14 @@
-"""Tests of a difference of accuracies: on paired images, by class, or on totals alone."""
+"""Tests of a difference of accuracies of one training a side, and by class of all trainings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tools.compare import statistics
-from tools.compare.sides import Labels, Unknown
-
-Verdict = Literal["better", "worse", "no difference", "unknown"]
+from tools.compare import evidence, scores, statistics
+from tools.compare.evidence import Evidence, Verdict
+from tools.compare.sides import Labels
 
 
 @dataclass(frozen=True)
@@ -18,18 +17,18 @@ class Test:
 
     Attributes:
         images: Test images before and after.
-        right: Images classified right before and after.
+        correct: Images classified correctly before and after.
         low: Lower limit of the 95 % interval of the difference, after minus before, -1 to 1.
         high: Its upper limit.
         p_value: Of the test, 0 to 1.
-        fixed: Indices of the images that only the later model has right; None when the
+        fixed: Indices of the images that only the later model classifies correctly; None when the
             predictions of a side are unknown and the totals alone were tested.
-        broken: Indices of the images that only the earlier model has right, or None.
+        broken: Indices of the images that only the earlier one does, or None.
         why_unpaired: Why the totals alone were tested; empty when the images were paired.
     """
 
     images: tuple[int, int]
-    right: tuple[int, int]
+    correct: tuple[int, int]
     low: float
     high: float
     p_value: float
@@ -38,22 +37,20 @@ class Test:
     why_unpaired: str = ""
 
     @property
-    def shares(self) -> tuple[float, float]:
+    def accuracies(self) -> tuple[float, float]:
         """Accuracy before and after, 0 to 1."""
-        return self.right[0] / self.images[0], self.right[1] / self.images[1]
+        return self.correct[0] / self.images[0], self.correct[1] / self.images[1]
 
     @property
     def difference(self) -> float:
         """Accuracy after minus before, -1 to 1."""
-        before, after = self.shares
+        before, after = self.accuracies
         return after - before
 
     @property
-    def verdict(self) -> Verdict:
-        """What the test says, at 5 %."""
-        if self.p_value >= statistics.LEVEL:
-            return "no difference"
-        return "better" if self.difference > 0 else "worse"
+    def beyond_images(self) -> bool:
+        """Whether the choice of test images does not explain the difference, at 5 %."""
+        return self.p_value < statistics.LEVEL
 
 
 @dataclass(frozen=True)
@@ -62,25 +59,27 @@ class ClassTest:
 
     Attributes:
         label: The class.
-        test: On the images of that class.
-        corrected: Its p-value by Holm's method over all classes.
+        test: On the images of that class, of each side's own training.
+        evidence: On the same images, of all trainings.
+        p_value: With one training a side that of ``test``, else that of ``evidence``.
+        corrected: The same by Holm's method over all classes.
     """
 
     label: int
     test: Test
+    evidence: Evidence
+    p_value: float
     corrected: float
 
     @property
     def verdict(self) -> Verdict:
-        """What the corrected test says, at 5 %."""
-        if self.corrected >= statistics.LEVEL:
-            return "no difference"
-        return "better" if self.test.difference > 0 else "worse"
+        """What the corrected test earns, at 5 %."""
+        return self.evidence.verdict(self.corrected)
 
 
 def paired(before: Labels, after: Labels, chosen: npt.NDArray[np.bool_]) -> Test:
     """McNemar's exact test on the images ``chosen`` (N, at least one of them true)."""
-    was, now = before.right & chosen, after.right & chosen
+    was, now = before.correct & chosen, after.correct & chosen
     fixed, broken = np.flatnonzero(now & ~was).tolist(), np.flatnonzero(was & ~now).tolist()
     both, images = int((was & now).sum()), int(chosen.sum())
     low, high = statistics.paired_interval(
@@ -88,7 +87,7 @@ def paired(before: Labels, after: Labels, chosen: npt.NDArray[np.bool_]) -> Test
     )
     return Test(
         images=(images, images),
-        right=(int(was.sum()), int(now.sum())),
+        correct=(int(was.sum()), int(now.sum())),
         low=low,
         high=high,
         p_value=statistics.mcnemar_exact(len(fixed), len(broken)),
@@ -97,20 +96,33 @@ def paired(before: Labels, after: Labels, chosen: npt.NDArray[np.bool_]) -> Test
     )
 
 
-def unpaired(right: tuple[int, int], images: tuple[int, int], why: str) -> Test:
+def unpaired(correct: tuple[int, int], images: tuple[int, int], why: str) -> Test:
     """Fisher's exact test on the totals of both sides."""
-    totals = (right[0], images[0], right[1], images[1])
+    totals = (correct[0], images[0], correct[1], images[1])
     low, high = statistics.independent_interval(*totals)
-    return Test(images, right, low, high, statistics.fisher_exact(*totals), None, None, why)
+    return Test(images, correct, low, high, statistics.fisher_exact(*totals), None, None, why)
 
 
-def by_class(before: Labels | Unknown, after: Labels | Unknown) -> list[ClassTest] | Unknown:
-    """The paired tests of all classes that have images, or why there are none."""
-    if isinstance(before, Unknown):
-        return before
-    if isinstance(after, Unknown):
-        return after
-    present = np.unique(after.actual).tolist()
-    tests = [paired(before, after, after.actual == label) for label in present]
-    corrected = statistics.holm([test.p_value for test in tests])
-    return [ClassTest(*row) for row in zip(present, tests, corrected, strict=True)]
+def by_class(before: Sequence[Labels], after: Sequence[Labels]) -> list[ClassTest]:
+    """The tests of all classes that have images.
+
+    Args:
+        before: The trainings of one side, its own first, at least one.
+        after: The same of the later side, on the same images.
+    """
+    tables = scores.correct(before), scores.correct(after)
+    actual = after[0].actual
+    present = np.unique(actual).tolist()
+    tests = [paired(before[0], after[0], actual == label) for label in present]
+    weighed = [
+        evidence.weigh(tables[0][:, actual == label], tables[1][:, actual == label])
+        for label in present
+    ]
+    p_values = [
+        found.p_value if found.both_chances else test.p_value
+        for test, found in zip(tests, weighed, strict=True)
+    ]
+    corrected = statistics.holm(p_values)
+    return [
+        ClassTest(*row) for row in zip(present, tests, weighed, p_values, corrected, strict=True)
+    ]

@@ -7,8 +7,10 @@ import numpy.typing as npt
 
 from stages.lib.core import config
 from stages.lib.metrics import confusion_matrix
-from tools.compare import pipeline, sides
-from tools.compare.accuracy import ClassTest, Test, Verdict, by_class, paired, unpaired
+from stages.lib.reporting.alt_text import percent
+from tools.compare import dvc_state, evidence, scores, sides
+from tools.compare.accuracy import ClassTest, Test, by_class, paired, unpaired
+from tools.compare.evidence import Evidence, Verdict
 from tools.compare.sides import Labels, Side, Unknown
 
 
@@ -20,7 +22,9 @@ class Comparison:
         verdict: On the accuracy on the test split.
         reason: Why the verdict is unknown; empty when it is not.
         comparable: Whether both sides were scored on the same test images.
-        test: On all images, or why there is none.
+        test: On all images, of each side's own training, or why there is none.
+        evidence: By metric, on all trainings of both sides; none without predictions of both.
+        outdated: The stages whose results are out of date after, in words; empty when none is.
         classes: By class, or why not.
         same_predictions: Whether every image is predicted the same; None when unknown.
         warnings: What a reader has to know beside the verdict.
@@ -34,11 +38,13 @@ class Comparison:
     reason: str
     comparable: bool
     test: Test | Unknown
+    evidence: dict[str, Evidence]
+    outdated: str
     classes: list[ClassTest] | Unknown
     same_predictions: bool | None
     warnings: list[str]
     changed: dict[str, dict[str, tuple[object, object]] | Unknown]
-    stages: list[pipeline.Change] | Unknown
+    stages: list[dvc_state.Change] | Unknown
 
 
 _LONGEST = 60  # letters of a class name
@@ -49,17 +55,21 @@ def compare(before: Side, after: Side) -> Comparison:
     """Compares two sides."""
     other, note = _other_images(before, after)
     test = Unknown(other) if other else _test(before, after)
+    weighed = {} if other else _evidence(before, after)
     reason = test.reason if isinstance(test, Unknown) else ""
     warnings = [*([note] if note else []), *_warnings(before), *_warnings(after)]
     if old := _outdated(after):
         if reason:
             warnings.append(f"The results of {after.name} are out of date: {old}.")
         reason = reason or f"the results of {after.name} are out of date, {old}"
-    if old := _outdated(before):
+    if outdated := _outdated(before):
         warnings.append(
-            f"The results of {before.name} do not belong to its code and parameters: {old}."
+            f"The results of {before.name} do not belong to its code and parameters: {outdated}."
         )
-    verdict: Verdict = "unknown" if reason or isinstance(test, Unknown) else test.verdict
+    same = _same_predictions(before, after) if not other else None
+    verdict: Verdict = "unknown"
+    if not reason and not isinstance(test, Unknown):
+        verdict, reason = _verdict(test, weighed.get(scores.ACCURACY))
     return Comparison(
         before=before,
         after=after,
@@ -67,8 +77,10 @@ def compare(before: Side, after: Side) -> Comparison:
         reason=reason,
         comparable=not other,
         test=test,
-        classes=test if isinstance(test, Unknown) else by_class(before.labels, after.labels),
-        same_predictions=_same_predictions(before.labels, after.labels) if not other else None,
+        evidence=weighed,
+        outdated=old,
+        classes=_classes(before, after, test),
+        same_predictions=same,
         warnings=warnings,
         changed={
             file: changed_values(before.settings[file], after.settings[file])
@@ -76,6 +88,41 @@ def compare(before: Side, after: Side) -> Comparison:
         },
         stages=_stages(before, after),
     )
+
+
+MORE = "python -m tools.seeds 3"  # what makes a verdict possible
+
+
+def _verdict(test: Test, weighed: Evidence | None) -> tuple[Verdict, str]:
+    """The word that the tests of the accuracy earn, and why there is none."""
+    if weighed is not None and weighed.both_chances:
+        return weighed.verdict(), ""
+    if not test.beyond_images:
+        return "no difference", ""
+    before, after = (percent(accuracy) for accuracy in test.accuracies)
+    return "unknown", (
+        f"test accuracy {before} → {after} is more than the choice of test images explains; "
+        "whether a second training would agree is not known"
+    )
+
+
+def _evidence(before: Side, after: Side) -> dict[str, Evidence]:
+    """By metric, the test of all trainings of both sides."""
+    if not before.trainings or not after.trainings:
+        return {}
+    tables = [scores.by_metric(list(side.trainings.values())) for side in (before, after)]
+    return {
+        name: evidence.weigh(tables[0][name], tables[1][name], name == scores.ACCURACY)
+        for name in tables[1]
+        if name in tables[0]
+    }
+
+
+def _classes(before: Side, after: Side, test: Test | Unknown) -> list[ClassTest] | Unknown:
+    for part in (test, before.labels, after.labels):
+        if isinstance(part, Unknown):
+            return part
+    return by_class(list(before.trainings.values()), list(after.trainings.values()))
 
 
 def class_name(of: Comparison, label: int) -> str:
@@ -144,7 +191,7 @@ def _same_hash(before: Side, after: Side, path: str) -> bool | None:
     """Whether an output is the same on both sides; None when unknown."""
     if isinstance(before.lock, Unknown) or isinstance(after.lock, Unknown):
         return None
-    hashes = [pipeline.output(lock, path) for lock in (before.lock, after.lock)]
+    hashes = [dvc_state.output(lock, path) for lock in (before.lock, after.lock)]
     return None if None in hashes else hashes[0] == hashes[1]
 
 
@@ -154,10 +201,17 @@ def _same_labels(before: Labels | Unknown, after: Labels | Unknown) -> bool | No
     return np.array_equal(before.actual, after.actual)
 
 
-def _same_predictions(before: Labels | Unknown, after: Labels | Unknown) -> bool | None:
-    if isinstance(before, Unknown) or isinstance(after, Unknown):
+def _same_predictions(before: Side, after: Side) -> bool | None:
+    """Whether every training predicts as before; where one is alone on its side, the own ones."""
+    if isinstance(before.labels, Unknown) or isinstance(after.labels, Unknown):
         return None
-    return np.array_equal(before.predicted, after.predicted)
+    if not np.array_equal(before.labels.predicted, after.labels.predicted):
+        return False
+    shared = before.trainings.keys() & after.trainings.keys()
+    return all(
+        np.array_equal(before.trainings[seed].predicted, after.trainings[seed].predicted)
+        for seed in shared
+    )
 
 
 def _test(before: Side, after: Side) -> Test | Unknown:
@@ -179,7 +233,7 @@ def _test(before: Side, after: Side) -> Test | Unknown:
 
 
 def _totals(side: Side) -> tuple[int, int] | Unknown:
-    """How many test images are right, and of how many."""
+    """How many test images are classified correctly, and of how many."""
     if isinstance(side.metrics, Unknown):
         return Unknown(f"the metrics of {side.name} are not known: {side.metrics.reason}")
     accuracy, images = side.metrics.get("accuracy"), side.metrics.get("images")
@@ -198,25 +252,31 @@ def _outdated(side: Side) -> str:
 
 def _warnings(side: Side) -> list[str]:
     found = []
+    if side.lost:
+        seeds = ", ".join(map(str, side.lost))
+        found.append(
+            f"Trainings of {side.name} with seed {seeds} are left out: DVC's cache has no usable "
+            "predictions of theirs."
+        )
     if isinstance(side.pending, Unknown):
         found.append(
             f"Whether the results of {side.name} are up to date is not known: "
             f"{side.pending.reason}."
         )
     if not isinstance(side.labels, Unknown) and not isinstance(side.metrics, Unknown):
-        counted, stated = float(side.labels.right.mean()), side.metrics.get("accuracy")
+        counted, stated = float(side.labels.correct.mean()), side.metrics.get("accuracy")
         if stated is not None and abs(counted - stated) > 1e-5:
             found.append(
-                f"The results of {side.name} contradict each other: {stated:.4%} are right by "
+                f"The results of {side.name} contradict each other: {stated:.4%} are correct by "
                 f"{sides.METRICS}, {counted:.4%} by {sides.PREDICTIONS}; the latter was tested."
             )
     return found
 
 
-def _stages(before: Side, after: Side) -> list[pipeline.Change] | Unknown:
+def _stages(before: Side, after: Side) -> list[dvc_state.Change] | Unknown:
     if isinstance(before.lock, Unknown):
         return Unknown(f"{before.name}: {before.lock.reason}")
     if isinstance(after.lock, Unknown):
         return Unknown(f"{after.name}: {after.lock.reason}")
     pending = {} if isinstance(after.pending, Unknown) else after.pending
-    return pipeline.changes(before.lock, after.lock, pending)
+    return dvc_state.changes(before.lock, after.lock, pending)

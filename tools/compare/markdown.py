@@ -63,7 +63,7 @@ def details(summary: str, *blocks: str) -> str:
 
 
 def image(name: str, says: str) -> str:
-    """A picture beside the report, with what it says for those who do not see it."""
+    """An image beside the report, with what it says for those who do not see it."""
     return f"![{escape(says)}]({name})"
 
 

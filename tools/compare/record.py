@@ -1,11 +1,13 @@
 """The result of a comparison for machines."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from tools.compare import report
+from tools.compare import markdown_report
 from tools.compare.accuracy import Test
 from tools.compare.comparison import ABSENT, Comparison, class_name
+from tools.compare.evidence import Evidence
 from tools.compare.revisions import Base, WorkTree
 from tools.compare.sides import Unknown
 
@@ -31,7 +33,7 @@ def record(of: Comparison, base: Base, tree: WorkTree, status: int) -> dict[str,
     }
     return {
         "verdict": of.verdict,
-        "headline": report.headline(of),
+        "headline": markdown_report.headline(of),
         "reason": of.reason or None,
         "exit_status": status,
         "before": {"commit": base.commit, "how": base.how, "metrics": _known(of.before.metrics)},
@@ -43,6 +45,11 @@ def record(of: Comparison, base: Base, tree: WorkTree, status: int) -> dict[str,
         },
         "same_test_images": of.comparable,
         "accuracy": None if isinstance(of.test, Unknown) else _test(of.test),
+        "trainings": {
+            "before": list(of.before.trainings),
+            "after": list(of.after.trainings),
+        },
+        "evidence": {name: _evidence(each) for name, each in of.evidence.items()},
         "classes": None if isinstance(of.classes, Unknown) else _classes(of),
         "changes": {file: _changes(values) for file, values in of.changed.items()},
         "stages": None if isinstance(of.stages, Unknown) else _stages(of),
@@ -63,9 +70,22 @@ def _test(test: Test) -> dict[str, Any]:
         "difference": test.difference,
         "interval_95": [test.low, test.high],
         "images": list(test.images),
-        "right": list(test.right),
+        "correct": list(test.correct),
         "fixed": test.fixed,
         "broken": test.broken,
+    }
+
+
+def _evidence(each: Evidence) -> dict[str, Any]:
+    finite = [limit if math.isfinite(limit) else None for limit in (each.low, each.high)]
+    return {
+        "means": list(each.means),
+        "trainings": list(each.trainings),
+        "both_chances": each.both_chances,
+        "difference": each.difference,
+        "interval_95": finite,
+        "p_value": each.p_value,
+        "verdict": each.verdict(),
     }
 
 
@@ -79,6 +99,8 @@ def _classes(of: Comparison) -> list[dict[str, Any]]:
             "verdict": each.verdict,
             "corrected_p_value": each.corrected,
             **_test(each.test),
+            "tested_p_value": each.p_value,
+            "all_trainings": _evidence(each.evidence),
         }
         for each in of.classes
     ]

@@ -2,13 +2,14 @@
 
 import difflib
 import io
+import json
 import os
-import subprocess
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.lib.core.errors import UserError
+from tools.lib.git import git
 
 # The branch that a pull request goes to, as GitHub's and GitLab's CI name it.
 _TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME")
@@ -54,7 +55,7 @@ def work_tree() -> WorkTree:
     Raises:
         UserError: This is no Git repository, or one without a commit.
     """
-    if (inside := _git("rev-parse", "--is-inside-work-tree")).returncode:
+    if (inside := git("rev-parse", "--is-inside-work-tree")).returncode:
         raise UserError(
             f"{Path.cwd()}: expected a Git repository, found none ({_last_line(inside.stderr)}).\n"
             "Run this in a clone, from the top folder of the project."
@@ -64,8 +65,8 @@ def work_tree() -> WorkTree:
             "HEAD: this repository has no commit yet, so there is nothing to compare with.\n"
             "Commit, change something, run `dvc repro`, then compare."
         )
-    branch = _git("symbolic-ref", "--quiet", "--short", "HEAD").stdout.decode().strip()
-    changes = _git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+    branch = git("symbolic-ref", "--quiet", "--short", "HEAD").stdout.decode().strip()
+    changes = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
     return WorkTree(commit, branch, bool(changes))
 
 
@@ -83,13 +84,45 @@ def find_base(requested: str | None) -> Base:
     return Base(commit, requested)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A result that a commit recorded: its full hash, day, subject and metrics by name."""
+
+    commit: str
+    date: str
+    subject: str
+    metrics: dict[str, float]
+
+
+def history(commit: str, path: str, count: int = 10) -> list[Entry]:
+    """The last results of a branch that hold an accuracy, the newest first.
+
+    Args:
+        commit: Where the branch ends.
+        path: The file of metrics.
+        count: Commits that changed it and are looked at.
+    """
+    form = "--format=%H%x09%cs%x09%s"
+    log = git("log", "--first-parent", f"--max-count={count}", form, commit, "--", path).stdout
+    entries = []
+    for line in log.decode(errors="replace").splitlines():
+        name, date, subject = line.split("\t", 2)
+        try:
+            metrics = json.loads(git("show", f"{name}:./{path}").stdout)
+        except ValueError:
+            continue  # deleted there, or damaged
+        if isinstance(metrics, dict) and isinstance(metrics.get("accuracy"), float | int):
+            entries.append(Entry(name, date, subject, metrics))
+    return entries
+
+
 def export(commit: str, folder: Path) -> None:
     """Writes all files of a commit below the present folder into ``folder``.
 
     Raises:
         UserError: Git cannot read them.
     """
-    answer = _git("archive", "--format=zip", commit)
+    answer = git("archive", "--format=zip", commit)
     if answer.returncode:
         raise UserError(
             f"{commit[:7]}: its files could not be read: {_last_line(answer.stderr)}.\n{_deepen()}"
@@ -118,7 +151,7 @@ def _main_branch() -> str:
 
 
 def _merge_base(branch: str) -> Base:
-    answer = _git("merge-base", "HEAD", branch)
+    answer = git("merge-base", "HEAD", branch)
     commit = answer.stdout.decode().strip()
     if not commit:
         step = (
@@ -132,7 +165,7 @@ def _merge_base(branch: str) -> Base:
 
 def _commit(name: str) -> str | None:
     """The full hash of the commit that a name stands for."""
-    answer = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    answer = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     return answer.stdout.decode().strip() or None
 
 
@@ -142,7 +175,7 @@ def _unknown(name: str) -> str:
     if _shallow():
         return f"{found}; this clone is shallow and lacks older commits.\n{_deepen()}"
     if name.rstrip("~^0123456789") in ("HEAD", "@"):
-        count = _git("rev-list", "--count", "HEAD").stdout.decode().strip()
+        count = git("rev-list", "--count", "HEAD").stdout.decode().strip()
         return f"{found}; HEAD has {int(count) - 1} commits before it.\nName a commit or a branch."
     refs = _refs()
     near = difflib.get_close_matches(name, refs, n=1, cutoff=0.5)
@@ -151,7 +184,7 @@ def _unknown(name: str) -> str:
 
 
 def _refs() -> list[str]:
-    answer = _git("for-each-ref", "--format=%(refname:short)", "--sort=-creatordate")
+    answer = git("for-each-ref", "--format=%(refname:short)", "--sort=-creatordate")
     return answer.stdout.decode().split()
 
 
@@ -161,7 +194,7 @@ def _names() -> str:
 
 
 def _shallow() -> bool:
-    return _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+    return git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
 
 
 def _deepen() -> str:
@@ -176,10 +209,3 @@ def _deepen() -> str:
 def _last_line(stderr: bytes) -> str:
     lines = stderr.decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("fatal: ").rstrip(".") if lines else "no reason given"
-
-
-def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607 git from PATH, no shell
-    except FileNotFoundError:
-        raise UserError("git: not found.\nInstall Git, or put it on PATH, and try again.") from None

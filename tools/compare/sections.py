@@ -2,17 +2,16 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from stages.lib.core import config
 from stages.lib.reporting.alt_text import percent
-from tools.compare import markdown, pipeline, sides
+from tools.compare import dvc_state, markdown, revisions, scores, sides
 from tools.compare.accuracy import ClassTest
 from tools.compare.comparison import ABSENT, Comparison, class_name, matrices
-from tools.compare.sides import Unknown
+from tools.compare.sides import Measure, Unknown
 
 _ROWS = 30  # of a table; the rest is counted
 _FEW = 4  # changes of data or versions that need no fold
@@ -22,34 +21,19 @@ _INDICES = 40
 CURVES, CONFUSION, IMAGES = "curves.png", "confusion.png", "images.png"
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How a metric is shown: its title, and whether it is a share, a number or a count."""
-
-    title: str
-    kind: str = "number"
-
-
-# Metrics that are not here are shown too, under their own names.
-_TEST_MEASURES = {
-    "accuracy": Measure("Accuracy", "share"),
-    "loss": Measure("Loss (cross-entropy, nats)"),
-    "macro_f1": Measure("Macro F1"),
-    "top2_accuracy": Measure("Accuracy of the two likeliest classes", "share"),
-    "expected_calibration_error": Measure("Expected calibration error", "share"),
-    "images": Measure("Test images", "count"),
-}
-_TRAINING_MEASURES = {
-    "epochs": Measure("Epochs", "count"),
-    "loss": Measure("Training loss"),
-    "accuracy": Measure("Training accuracy", "share"),
-    "val_loss": Measure("Validation loss"),
-    "val_accuracy": Measure("Validation accuracy", "share"),
-    "untrained_loss": Measure("Loss of the untrained model"),
-}
+_TRAINING_MEASURES = [
+    Measure("epochs", "Epochs", "images"),
+    Measure("train_loss", "Training loss", "nats"),
+    Measure("train_accuracy", "Training accuracy", "proportion"),
+    Measure("val_loss", "Validation loss", "nats"),
+    Measure("val_accuracy", "Validation accuracy", "proportion"),
+    Measure("untrained_loss", "Loss of the untrained model", "nats"),
+]
+_KINDS = {"accuracy": "proportion", "images": "images"}  # where no table says
 _LIMITS = ("accuracy_low", "accuracy_high")  # shown beside the accuracy
 _MODEL_KEYS = ("parameters",)  # shown as the size of the model
 MARKS = {"better": "🟢", "worse": "🔴", "no difference": "⚪", "unknown": "🟡"}
+MARKED = ("better", "worse")  # in a table
 _STATES = {
     "unchanged": "nothing to do",
     "ran": "ran",
@@ -61,43 +45,112 @@ _STATES = {
 
 
 def test_metrics(of: Comparison) -> str:
-    """The metrics of the test split."""
-    return _metrics_table(
-        "Test", _TEST_MEASURES, of.before.metrics, of.after.metrics, of.comparable
-    )
+    """The metrics of the test split, and what the trainings say of them."""
+    return _metrics_table("Test", of.after.measures or of.before.measures, of, "metrics")
 
 
-def _metrics_table(
-    title: str,
-    measures: Mapping[str, Measure],
-    before: dict[str, float] | Unknown,
-    after: dict[str, float] | Unknown,
-    comparable: bool,
-) -> str:
+def _metrics_table(title: str, measures: Sequence[Measure], of: Comparison, part: str) -> str:
+    """A row for each metric of ``metrics`` or ``training``."""
+    before, after = getattr(of.before, part), getattr(of.after, part)
     known = [side for side in (before, after) if not isinstance(side, Unknown)]
     if not known:
         return f"{title} metrics: not known before ({_why(before)}) or after ({_why(after)})."
-    found = {name for side in known for name in side} - {*_LIMITS, *_MODEL_KEYS}
-    names = [name for name in measures if name in found]
-    names += [
-        name for side in known[-1:] for name in side if name in found and name not in measures
+    present = {name for side in known for name in side} - {*_LIMITS, *_MODEL_KEYS}
+    shown = [measure for measure in measures if measure.metric in present]
+    named = {measure.metric for measure in shown}
+    rest = [name for side in reversed(known) for name in side if name in present - named]
+    shown += [
+        Measure(name, markdown.code(name), _KINDS.get(name, "")) for name in dict.fromkeys(rest)
     ]
-    names += sorted(found - set(names))
     rows = []
-    for name in names:
-        measure = measures.get(name, Measure(markdown.code(name)))
-        values = [None if isinstance(side, Unknown) else side.get(name) for side in (before, after)]
-        cells = [_value(value, measure.kind) for value in values]
-        if name == "accuracy":
+    for measure in shown:
+        name, unit = measure.metric, measure.unit
+        cells = [_cell(side, name, unit) for side in (before, after)]
+        if name == scores.ACCURACY and part == "metrics":
             cells = [f"{c}{_limits(side)}" for c, side in zip(cells, (before, after), strict=True)]
-        rows.append([measure.title, *cells, _delta(values[0], values[1], measure.kind, comparable)])
-    table = markdown.table([title, "Before", "After", "Difference"], rows, "lrrr")
+        label = (
+            measure.label if measure.label.startswith("<code>") else markdown.escape(measure.label)
+        )
+        row = [label, *cells, _difference(before, after, name, unit, of.comparable)]
+        rows.append([*row, _says(of, name)] if part == "metrics" else row)
+    header = [title, "Before", after_title(of), "Difference"]
+    header += ["By all trainings"] if part == "metrics" else []
+    table = markdown.table(header, rows, "lrrrl"[: len(header)])
     missing = [
         f"{when}: not known, {_why(side)}."
         for when, side in (("Before", before), ("After", after))
         if isinstance(side, Unknown)
     ]
+    if part == "metrics" and max(len(of.before.trainings), len(of.after.trainings)) > 1:
+        missing.append(
+            "Before and after are of the training that dvc.lock names; the last column is of all, "
+            "with the 95 % interval of the difference of their means."
+        )
     return "\n\n".join([table, *missing])
+
+
+def history(entries: Sequence[revisions.Entry]) -> str:
+    """The accuracy of the last commits that changed the metrics, the newest first."""
+    if not entries:
+        return ""
+    rows = []
+    for entry in entries:
+        metrics: dict[str, float] = entry.metrics
+        accuracy = f"{percent(metrics[scores.ACCURACY])}{_limits(metrics)}"
+        rows.append(
+            [markdown.code(entry.commit[:7]), entry.date, markdown.escape(entry.subject), accuracy]
+        )
+    return markdown.details(
+        f"Accuracy in the history: the last {len(rows)} results",
+        markdown.table(["Commit", "Date", "Subject", "Test accuracy"], rows, "lllr"),
+        "From the metrics that Git holds, one training each; the interval is that of the test "
+        "images alone. Data sets may differ.",
+    )
+
+
+def after_title(of: Comparison, word: str = "After") -> str:
+    """The title of a column of the later side."""
+    return f"{word}, **out of date**" if of.outdated else word
+
+
+def _says(of: Comparison, name: str) -> str:
+    """The word that the test of a metric earns, with the interval of the difference."""
+    weighed = of.evidence.get(name)
+    if weighed is None:
+        return "not tested"
+    proportion = name != scores.LOSS
+    low, high = (
+        signed(limit) if proportion else _minus(f"{limit:+.4f}")
+        for limit in (weighed.low, weighed.high)
+    )
+    word = {"no difference": "within noise", "unknown": "beyond the test images' noise"}.get(
+        verdict := weighed.verdict(), verdict
+    )
+    mark = "" if of.outdated or verdict not in MARKED else f"{MARKS[verdict]} "
+    count = " and ".join(map(str, weighed.trainings))
+    return f"{mark}{word}<br><sub>{low} to {high}; {count} trainings</sub>"
+
+
+def _cell(side: dict[str, float] | Unknown, name: str, unit: str) -> str:
+    if isinstance(side, Unknown):
+        return "not known"
+    return _value(side[name], unit) if name in side else "–"
+
+
+def _difference(
+    before: dict[str, float] | Unknown,
+    after: dict[str, float] | Unknown,
+    name: str,
+    unit: str,
+    comparable: bool,
+) -> str:
+    if isinstance(before, Unknown) or isinstance(after, Unknown):
+        return "not known"
+    if name not in before:
+        return "new"
+    if name not in after:
+        return "gone"
+    return _delta(before[name], after[name], unit, comparable)
 
 
 def _why(side: object) -> str:
@@ -107,7 +160,7 @@ def _why(side: object) -> str:
 def _value(value: float | None, kind: str) -> str:
     if value is None:
         return "not known"
-    return {"share": percent(value), "count": f"{value:,.0f}"}.get(kind, f"{value:.4f}")
+    return {"proportion": percent(value), "images": f"{value:,.0f}"}.get(kind, f"{value:.4f}")
 
 
 def _limits(side: dict[str, float] | Unknown) -> str:
@@ -120,14 +173,14 @@ def _limits(side: dict[str, float] | Unknown) -> str:
 def _delta(before: float | None, after: float | None, kind: str, comparable: bool) -> str:
     if before is None or after is None:
         return "not known"
-    if not comparable and kind != "count":
+    if not comparable and kind != "images":
         return "other images"
     change = after - before
     if not change:
         return "0"
-    if kind == "share":
+    if kind == "proportion":
         return f"{signed(change)} points"
-    return _minus(f"{change:+,.0f}" if kind == "count" else f"{change:+.4f}")
+    return _minus(f"{change:+,.0f}" if kind == "images" else f"{change:+.4f}")
 
 
 def changes(of: Comparison) -> list[str]:
@@ -187,39 +240,39 @@ def classes(of: Comparison) -> str:
         return ""
     if isinstance(of.classes, Unknown):
         return "" if isinstance(of.test, Unknown) else f"By class: not known, {_why(of.classes)}."
-    ranked = sorted(of.classes, key=lambda found: found.corrected)
-    shown = sorted(ranked[:_ROWS], key=lambda found: found.label)
-    real = [found for found in of.classes if found.verdict != "no difference"]
-    words = _named(of, real) if real else "no class differs beyond noise"
-    header = [
-        "Class",
-        "Images",
-        "Right before",
-        "Right now",
-        "Fixed",
-        "Broken",
-        "p",
-        "corrected p",
-        "",
-    ]
+    ranked = sorted(of.classes, key=lambda each: each.corrected)
+    shown = sorted(ranked[:_ROWS], key=lambda each: each.label)
+    real = [each for each in of.classes if each.verdict in MARKED]
+    both = any(each.evidence.both_chances for each in of.classes)
+    beyond = [each for each in of.classes if each.verdict == "unknown"]
+    words = _named(of, real) if real else "no class is shown to be better or worse"
+    if beyond:
+        words = f"{len(beyond)} differ by more than the choice of test images explains"
+    header = ["Class", "Images", "Correct before", after_title(of, "Correct after")]
+    header += ["Difference", "p", "corrected p", ""]
+    note = (
+        "over the trainings and the test images"
+        if both
+        else "over the test images alone, which does not tell whether a second training would agree"
+    )
     return markdown.details(
         f"By class: {words}",
-        markdown.table(header, [_class_row(of, found) for found in shown], "lrrrrrrr"),
+        markdown.table(header, [_class_row(of, each) for each in shown], "lrrrrrrl"),
         *(
             [f"And {len(of.classes) - _ROWS} more classes, all with a larger p."]
             if len(of.classes) > _ROWS
             else []
         ),
-        "The corrected p (Holm's method) allows for looking at so many classes; the last column "
-        "goes by it.",
+        f"p is {note}. The corrected p (Holm's method) allows for looking at so many classes; the "
+        "last column goes by it.",
     )
 
 
-def _named(of: Comparison, found: Sequence[ClassTest]) -> str:
+def _named(of: Comparison, tests: Sequence[ClassTest]) -> str:
     parts = []
-    for word in ("better", "worse"):
+    for word in MARKED:
         names = [
-            markdown.escape(class_name(of, each.label)) for each in found if each.verdict == word
+            markdown.escape(class_name(of, each.label)) for each in tests if each.verdict == word
         ]
         if names:
             parts.append(
@@ -228,19 +281,18 @@ def _named(of: Comparison, found: Sequence[ClassTest]) -> str:
     return "; ".join(parts)
 
 
-def _class_row(of: Comparison, found: ClassTest) -> list[str]:
-    test = found.test
+def _class_row(of: Comparison, each: ClassTest) -> list[str]:
+    words = {"no difference": "within noise", "unknown": "beyond the test images' noise"}
+    verdict = each.verdict
+    mark = f"{MARKS[verdict]} " if verdict in MARKED and not of.outdated else ""
     return [
-        markdown.escape(class_name(of, found.label)),
-        f"{test.images[1]:,}",
-        *(percent(share) for share in test.shares),
-        str(len(test.fixed or ())),
-        str(len(test.broken or ())),
-        probability(test.p_value),
-        probability(found.corrected),
-        "within noise"
-        if found.verdict == "no difference"
-        else f"{MARKS[found.verdict]} {found.verdict}",
+        markdown.escape(class_name(of, each.label)),
+        f"{each.test.images[1]:,}",
+        *(percent(mean) for mean in each.evidence.means),
+        f"{signed(each.evidence.difference)} points",
+        probability(each.p_value),
+        probability(each.corrected),
+        f"{mark}{words.get(verdict, verdict)}",
     ]
 
 
@@ -249,9 +301,9 @@ def confusions(of: Comparison, drawn: bool) -> str:
     if (found := matrices(of)) is None:
         return ""
     change = found[1] - found[0]
-    wrong = change - np.diag(np.diag(change))
-    order = np.argsort(-np.abs(wrong), axis=None, kind="stable")[:10]
-    pairs = [divmod(int(cell), len(change)) for cell in order if wrong.flat[cell]]
+    confused = change - np.diag(np.diag(change))
+    order = np.argsort(-np.abs(confused), axis=None, kind="stable")[:10]
+    pairs = [divmod(int(cell), len(change)) for cell in order if confused.flat[cell]]
     if not pairs:
         return ""
     rows = [
@@ -259,11 +311,11 @@ def confusions(of: Comparison, drawn: bool) -> str:
             markdown.escape(class_name(of, actual)),
             markdown.escape(class_name(of, predicted)),
             *(str(matrix[actual, predicted]) for matrix in found),
-            _minus(f"{wrong[actual, predicted]:+d}"),
+            _minus(f"{confused[actual, predicted]:+d}"),
         ]
         for actual, predicted in pairs
     ]
-    header = ["Actual", "Predicted", "Before", "After", "Change"]
+    header = ["Actual", "Predicted", "Before", after_title(of), "Change"]
     return markdown.details(
         "Confusions that changed most",
         *([markdown.image(CONFUSION, "Change of the confusion matrix")] if drawn else []),
@@ -306,18 +358,12 @@ def training(of: Comparison, drawn: bool) -> str:
     return markdown.details(
         "Training",
         *([markdown.image(CURVES, "Loss and accuracy by epoch of both runs")] if drawn else []),
-        _metrics_table(
-            "Training",
-            _TRAINING_MEASURES,
-            of.before.training,
-            of.after.training,
-            of.comparable,
-        ),
+        _metrics_table("Training", _TRAINING_MEASURES, of, "training"),
         *notes,
     )
 
 
-def stages(found: list[pipeline.Change] | Unknown) -> str:
+def stages(found: list[dvc_state.Change] | Unknown) -> str:
     """What became of each stage."""
     if isinstance(found, Unknown):
         return f"Stages that ran: not known, {_why(found)}."
@@ -345,7 +391,7 @@ def _because(causes: Sequence[str]) -> str:
 def model(of: Comparison) -> str:
     """The size of the model."""
     sizes = [
-        None if isinstance(side.lock, Unknown) else pipeline.size(side.lock, sides.MODEL)
+        None if isinstance(side.lock, Unknown) else dvc_state.size(side.lock, sides.MODEL)
         for side in (of.before, of.after)
     ]
     counts = [
@@ -355,22 +401,22 @@ def model(of: Comparison) -> str:
     rows = [
         [
             title,
-            *(_value(value, "count") for value in pair),
-            _delta(pair[0], pair[1], "count", True),
+            *(_value(value, "images") for value in pair),
+            _delta(pair[0], pair[1], "images", True),
         ]
         for title, pair in (("Parameters", counts), ("File (bytes)", sizes))
     ]
     return markdown.details(
         f"Model: {_value(counts[1], 'count')} parameters",
-        markdown.table(["Model", "Before", "After", "Difference"], rows, "lrrr"),
+        markdown.table(["Model", "Before", after_title(of), "Difference"], rows, "lrrr"),
         "How long the training took is not among the results, which are the same bytes on every "
         "run; the log of `dvc repro` shows it.",
     )
 
 
-def signed(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return _minus(f"{100 * share:+.2f}")
+def signed(difference: float) -> str:
+    """A difference of proportions in points, with its sign."""
+    return _minus(f"{100 * difference:+.2f}")
 
 
 def _minus(text: str) -> str:

@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
 from stages.lib.core.versions import ENVIRONMENT
 from stages.lib.data import catalogue
 from stages.lib.reporting import stage_outputs
-from tools.compare import pipeline
+from tools.compare import dvc_state, trainings
 
 METRICS = "reports/evaluate/metrics.json"
+MEASURES = "reports/evaluate/metrics.csv"
 PREDICTIONS = "reports/evaluate/predictions.csv"
 TRAINING = "reports/train/metrics.json"
 HISTORY = "reports/train/history.csv"
@@ -49,16 +49,35 @@ class Labels:
         actual: N labels, 0 to K - 1.
         predicted: N labels, 0 to K - 1.
         num_classes: K.
+        probabilities: N x K, or None where the table lacks them.
     """
 
     actual: npt.NDArray[np.int64]
     predicted: npt.NDArray[np.int64]
     num_classes: int
+    probabilities: npt.NDArray[np.float64] | None = None
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> npt.NDArray[np.bool_]:
         """N: whether the predicted label is the actual one."""
         return np.equal(self.actual, self.predicted)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a metric is shown, as reports/evaluate/metrics.csv says it.
+
+    Attributes:
+        metric: Its name in metrics.json.
+        label: Its name for a reader.
+        unit: ``nats``, ``proportion``, ``images`` or empty.
+        better: ``higher``, ``lower`` or empty.
+    """
+
+    metric: str
+    label: str
+    unit: str = ""
+    better: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,18 +95,25 @@ class Side:
         metrics: Of the test split, by name.
         training: Metrics of the training, by name.
         history: Columns by name, a value an epoch, NaN where there is none.
+        measures: How to show each metric of the test split, in order; none if not known.
         labels: Actual and predicted labels of the test images.
+        trainings: Those of this side's own training, then those of other seeds, by seed; none
+            where its own are not known.
+        lost: Seeds that were trained and whose predictions are no longer in the cache.
     """
 
     name: str
     settings: dict[str, dict[str, object] | Unknown]
     class_names: list[str]
-    lock: pipeline.Lock | Unknown
+    lock: dvc_state.Lock | Unknown
     pending: dict[str, list[str]] | Unknown
     metrics: dict[str, float] | Unknown
     training: dict[str, float] | Unknown
     history: dict[str, npt.NDArray[np.float64]] | Unknown
+    measures: list[Measure]
     labels: Labels | Unknown
+    trainings: dict[int, Labels]
+    lost: list[int]
 
 
 def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
@@ -111,21 +137,28 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
 
     params = known(lambda: config.read(of(config.PARAMS)))
     entry = known(lambda: _active_entry(of(config.DATASETS), params))
-    versions = known(lambda: pipeline.flatten(config.read(of(ENVIRONMENT))))
+    lock = known(lambda: dvc_state.read_lock(folder / "dvc.lock"))
+    labels = known(lambda: read_labels(fetch(PREDICTIONS)))
+    measures = known(lambda: _read_measures(fetch(MEASURES)))
+    trained, lost = _trainings(lock, labels)
+    versions = known(lambda: dvc_state.flatten(config.read(of(ENVIRONMENT))))
     return Side(
         name=name,
         settings={
-            config.PARAMS: params if isinstance(params, Unknown) else pipeline.flatten(params),
-            config.DATASETS: entry if isinstance(entry, Unknown) else pipeline.flatten(entry),
+            config.PARAMS: params if isinstance(params, Unknown) else dvc_state.flatten(params),
+            config.DATASETS: entry if isinstance(entry, Unknown) else dvc_state.flatten(entry),
             ENVIRONMENT: versions,
         },
         class_names=[] if isinstance(entry, Unknown) else _class_names(entry),
-        lock=known(lambda: _read_lock(folder / "dvc.lock")),
-        pending=known(lambda: pipeline.pending(folder)),
+        lock=lock,
+        pending=known(lambda: dvc_state.pending(folder)),
         metrics=known(lambda: _read_metrics(folder / METRICS)),
         training=known(lambda: _read_metrics(folder / TRAINING)),
         history=known(lambda: stage_outputs.read_history(folder / HISTORY)),
-        labels=known(lambda: _read_labels(fetch(PREDICTIONS))),
+        measures=[] if isinstance(measures, Unknown) else measures,
+        labels=labels,
+        trainings=trained,
+        lost=lost,
     )
 
 
@@ -145,21 +178,6 @@ def _class_names(entry: dict[str, Any]) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _read_lock(path: Path) -> pipeline.Lock:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.as_posix()}: not found") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path.as_posix()}: not valid YAML: {str(error).splitlines()[0]}"
-        ) from None
-    stages = content.get("stages") if isinstance(content, dict) else None
-    if not isinstance(stages, dict):
-        raise UserError(f"{path.as_posix()}: holds no stages")
-    return pipeline.lock(stages)
-
-
 def _read_metrics(path: Path) -> dict[str, float]:
     found = stage_outputs.read_json(path, ())
     values = {
@@ -172,7 +190,51 @@ def _read_metrics(path: Path) -> dict[str, float]:
     return values
 
 
-def _read_labels(path: Path) -> Labels:
+def _read_measures(path: Path) -> list[Measure]:
+    return [
+        Measure(
+            row["metric"],
+            row.get("label") or row["metric"],
+            row.get("unit", ""),
+            row.get("better", ""),
+        )
+        for row in files.read_csv(path)
+        if row.get("metric")
+    ]
+
+
+def _trainings(
+    lock: dvc_state.Lock | Unknown, labels: Labels | Unknown
+) -> tuple[dict[int, Labels], list[int]]:
+    """The labels by seed, a side's own first, and the seeds whose predictions are lost."""
+    if isinstance(labels, Unknown):
+        return {}, []
+    own = None if isinstance(lock, Unknown) else trainings.own_seed(lock, MODEL)
+    if isinstance(lock, Unknown) or own is None:
+        return {-1: labels}, []
+    known, lost = {own: labels}, []
+    try:
+        others = trainings.find(lock, MODEL, PREDICTIONS, dvc_state.cache_folder())
+    except UserError:
+        return known, []
+    for each in others:
+        try:
+            other = read_labels(each.predictions) if each.predictions else None
+        except UserError:
+            other = None
+        if other is not None and np.array_equal(other.actual, labels.actual):
+            known[each.seed] = other
+        else:
+            lost.append(each.seed)
+    return known, lost
+
+
+def read_labels(path: Path) -> Labels:
+    """The labels of a table of predictions.
+
+    Raises:
+        UserError: It holds something else.
+    """
     rows = files.read_csv(path)
     try:
         actual, predicted = (
@@ -182,5 +244,14 @@ def _read_labels(path: Path) -> Labels:
         raise UserError(f"{path.as_posix()}: expected labels in actual and predicted") from None
     if not rows or min(actual.min(), predicted.min()) < 0:
         raise UserError(f"{path.as_posix()}: expected labels from 0, found none or negative ones")
-    columns = sum(str(name).startswith("probability_") for name in rows[0])
-    return Labels(actual, predicted, max(columns, int(max(actual.max(), predicted.max())) + 1))
+    columns = [name for name in rows[0] if str(name).startswith("probability_")]
+    count = max(len(columns), int(max(actual.max(), predicted.max())) + 1)
+    probabilities = None
+    if len(columns) == count:
+        try:
+            probabilities = np.array([[float(row[name]) for name in columns] for row in rows])
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{path.as_posix()}: expected numbers in {columns[0]} and so on"
+            ) from None
+    return Labels(actual, predicted, count, probabilities)

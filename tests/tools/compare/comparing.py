@@ -22,7 +22,7 @@ REPORT = Path("reports/comparison/report.md")
 _PIPELINE = {
     "prepare": (["dataset"], [], ["data/raw", "data/normalized/test.npz"]),
     "train": (
-        ["train.epochs"],
+        ["train.epochs", "train.seed"],
         ["data/raw"],
         ["models/model.keras", "reports/train/metrics.json", "reports/train/history.csv"],
     ),
@@ -109,13 +109,13 @@ class Repository:
 
     def put(self, run: Run) -> None:
         """Writes the parameters and results of a run, and what DVC would record of it."""
-        params = {"dataset": run.dataset, "train": run.train}
+        params = {"dataset": run.dataset, "train": {"seed": 1, **run.train}}
         entry = {"title": "Pets", "class_names": run.names}
         _yaml(self.path / "params.yaml", params)
         _yaml(self.path / "datasets.yaml", {"pets": entry, "birds": {**entry, "title": "Birds"}})
         _yaml(self.path / "environment.yaml", {"numpy": "2.4.6"})
-        self._write_outputs(run)
-        self._record({"dataset": run.dataset, "train.epochs": run.train["epochs"]})
+        self.write_outputs(run)
+        self._record({"dataset": run.dataset, "train.epochs": run.train["epochs"], "train.seed": 1})
 
     def put_cached(self, name: str) -> None:
         """Puts a file into DVC's cache."""
@@ -124,6 +124,34 @@ class Repository:
         cached = self.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
         cached.parent.mkdir(parents=True, exist_ok=True)
         cached.write_bytes(content)
+
+    def train_more(self, *runs: Run) -> None:
+        """Puts trainings with the seeds 2, 3, ... into the run cache, beside what is there."""
+        lock = yaml.safe_load((self.path / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+        files = {
+            name: (self.path / name).read_bytes()
+            for stage in ("train", "evaluate")
+            for name in _PIPELINE[stage][2]
+        }
+        for seed, run in enumerate(runs, start=2):
+            self.write_outputs(run)
+            for stage in ("train", "evaluate"):
+                entry = {**lock[stage], "outs": [self.hashed(n) for n in _PIPELINE[stage][2]]}
+                if stage == "train":
+                    values = {**lock[stage]["params"]["params.yaml"], "train.seed": seed}
+                    entry["params"] = {"params.yaml": values}
+                    model = self.hashed("models/model.keras")
+                else:
+                    deps = [d for d in entry["deps"] if d["path"] != "models/model.keras"]
+                    entry["deps"] = [*deps, model]
+                for name in _PIPELINE[stage][2]:
+                    self.put_cached(name)
+                key = hashlib.sha256(f"{stage} {seed} {entry}".encode()).hexdigest()
+                path = self.path / ".dvc/cache/runs" / key[:2] / key / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _yaml(path, entry)
+        for name, content in files.items():
+            (self.path / name).write_bytes(content)
 
     def drop_cache(self) -> None:
         shutil.rmtree(self.path / ".dvc/cache")
@@ -145,7 +173,8 @@ class Repository:
         assert len(message.splitlines()) <= 2
         return message
 
-    def _write_outputs(self, run: Run) -> None:
+    def write_outputs(self, run: Run) -> None:
+        """Writes the files that the stages of a run would write."""
         labels, predicted = np.array(run.actual), np.array(run.predicted)
         right = int((labels == predicted).sum())
         low, high = wilson_interval(right, len(labels))
@@ -157,7 +186,8 @@ class Repository:
             "images": len(labels),
         }
         rows = [
-            f"{i},{a},{p},0,0,0" for i, (a, p) in enumerate(zip(labels, predicted, strict=True))
+            f"{i},{a},{p},{','.join('0.8' if k == p else '0.1' for k in range(3))}"
+            for i, (a, p) in enumerate(zip(labels, predicted, strict=True))
         ]
         header = "index,actual,predicted,probability_0,probability_1,probability_2"
         epochs = range(1, run.train["epochs"] + 1)

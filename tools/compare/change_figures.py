@@ -1,6 +1,7 @@
-"""Figures of a comparison, each as the bytes of a PNG file."""
+"""The figures of a comparison as bytes of PNG files: those that its data allow, and each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from stages.lib import split_file
+from stages.lib.core.errors import UserError
 from stages.lib.reporting import drawing, image_grids, palette
 from stages.lib.reporting.confusion_matrix import ClassMatrix
+from tools.compare import sections, sides
+from tools.compare.comparison import Comparison, class_name, matrices
+from tools.compare.sides import Labels, Unknown
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -17,6 +23,52 @@ History = dict[str, Floats]
 
 _COLUMNS, _SHOWN = 6, 12  # images a row, images a side
 _CELL, _SIDE = 1.2, 1.06  # inches
+
+
+def draw(of: Comparison, fetch: Callable[[str], Path]) -> tuple[dict[str, bytes], str]:
+    """PNG bytes by file name, and why the test images are not shown, if they should be.
+
+    Args:
+        of: What was compared.
+        fetch: The path of an output of the work tree, which may raise a UserError.
+    """
+    drawn = {}
+    before, after = of.before, of.after
+    if not isinstance(before.history, Unknown) and not isinstance(after.history, Unknown):
+        drawn[sections.CURVES] = curves(before.history, after.history)
+    pair = matrices(of)
+    if pair is None or of.same_predictions:
+        return drawn, ""
+    names = drawing.drawable([class_name(of, label) for label in range(len(pair[0]))])
+    drawn[sections.CONFUSION] = confusion_change(pair[1] - pair[0], names)
+    try:
+        images = _changed_images(of, names, fetch)
+    except UserError as error:
+        return drawn, f"The test images are not shown: {str(error).splitlines()[0]}"
+    return drawn | ({sections.IMAGES: images} if images else {}), ""
+
+
+def _changed_images(of: Comparison, names: list[str], fetch: Callable[[str], Path]) -> bytes:
+    """The images that changed sides; nothing when there is none."""
+    test, before, after = of.test, of.before.labels, of.after.labels
+    if isinstance(test, Unknown) or not isinstance(before, Labels) or not isinstance(after, Labels):
+        return b""
+    if not test.fixed and not test.broken:
+        return b""
+    images = split_file.read(fetch(sides.TEST)).images
+    if len(images) != len(after.actual):
+        raise UserError(
+            f"{sides.TEST} holds {len(images)} images, {len(after.actual)} were scored."
+        )
+    misclassified_as = before.predicted.copy()
+    misclassified_as[~after.correct] = after.predicted[~after.correct]
+    return changed_images(
+        images,
+        test.fixed or [],
+        test.broken or [],
+        [names[label] for label in after.actual],
+        [names[label] for label in misclassified_as],
+    )
 
 
 def curves(before: History, after: History) -> bytes:
@@ -45,7 +97,9 @@ def curves(before: History, after: History) -> bytes:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             if at:
                 axes.yaxis.set_major_formatter(
-                    FuncFormatter(lambda share, _: f"{100 * share:.6g}\N{NO-BREAK SPACE}%")
+                    FuncFormatter(
+                        lambda proportion, _: f"{100 * proportion:.6g}\N{NO-BREAK SPACE}%"
+                    )
                 )
         lines, labels = sheet.figure.axes[0].get_legend_handles_labels()
         sheet.figure.legend(
@@ -98,22 +152,22 @@ def changed_images(
     fixed: Sequence[int],
     broken: Sequence[int],
     actual: Sequence[str],
-    wrong: Sequence[str],
+    misclassified_as: Sequence[str],
 ) -> bytes:
     """The first images that were fixed and that were broken, with their classes.
 
     Args:
         images: The whole test set, N x H x W or N x H x W x C, 0 to 1.
-        fixed: Indices of those that only the later model has right.
-        broken: Indices of those that only the earlier model has right.
+        fixed: Indices of those that only the later model classifies correctly.
+        broken: Indices of those that only the earlier one does.
         actual: N names of the actual classes.
-        wrong: N names of the wrong classes, before or after.
+        misclassified_as: N names of the incorrect classes, before or after.
     """
     blocks = [(title, list(rows)) for title, rows in (("Fixed", fixed), ("Broken", broken)) if rows]
     high = _CELL + 0.3
     heights = [0.3 + -(-min(len(rows), _SHOWN) // _COLUMNS) * high for _, rows in blocks]
     width = _COLUMNS * _CELL + 2 * drawing.MARGIN
-    subtitle = "Actual class; below it in red the wrong one that was or is predicted"
+    subtitle = "Index and actual class; below in red the incorrect class that was or is predicted"
     with drawing.sheet(width, sum(heights), "Test images that changed sides", subtitle) as sheet:
         top = sheet.height - sum(heights)
         for (title, rows), height in zip(blocks, heights, strict=True):
@@ -126,8 +180,12 @@ def changed_images(
                 x = drawing.MARGIN + at % _COLUMNS * _CELL
                 y = top + 0.24 + at // _COLUMNS * high
                 sheet.paste(x, y, image_grids.thumbnail(images[index], round(_SIDE * drawing.DPI)))
-                sheet.text(x, y + _SIDE + 0.03, drawing.fit(actual[index], _SIDE, drawing.TEXT))
-                label = drawing.fit(f"{verb} {wrong[index]}", _SIDE, drawing.TEXT)
+                sheet.text(
+                    x,
+                    y + _SIDE + 0.03,
+                    drawing.fit(f"{index}: {actual[index]}", _SIDE, drawing.TEXT),
+                )
+                label = drawing.fit(f"{verb} {misclassified_as[index]}", _SIDE, drawing.TEXT)
                 sheet.text(x, y + _SIDE + 0.17, label, color=palette.INCORRECT)
             top += height
     return sheet.png

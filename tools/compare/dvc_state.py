@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from stages.lib.core import files
 from stages.lib.core.errors import UserError
 
@@ -58,10 +60,44 @@ def flatten(mapping: dict[str, Any], prefix: str = "") -> dict[str, object]:
 
 def lock(stages: Mapping[str, Any]) -> Lock:
     """The stages of the section ``stages`` of a dvc.lock."""
-    return {str(name): _stage(entry) for name, entry in stages.items() if isinstance(entry, dict)}
+    return {str(name): stage(entry) for name, entry in stages.items() if isinstance(entry, dict)}
 
 
-def _stage(entry: Mapping[str, Any]) -> Stage:
+def read_lock(path: Path) -> Lock:
+    """The stages of a dvc.lock.
+
+    Raises:
+        UserError: There is none, or it is not one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path.as_posix()}: not found") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.as_posix()}: not valid YAML: {error}") from None
+    stages = parse(text, path).get("stages")
+    if not isinstance(stages, dict):
+        raise UserError(f"{path.as_posix()}: holds no stages")
+    return lock(stages)
+
+
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file of DVC's holds.
+
+    Raises:
+        UserError: It is not valid, or holds something else.
+    """
+    try:
+        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 safe ones
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"{path.as_posix()}: not valid YAML: {str(error).splitlines()[0]}"
+        ) from None
+    return content if isinstance(content, dict) else {}
+
+
+def stage(entry: Mapping[str, Any]) -> Stage:
+    """A stage as DVC recorded it, in dvc.lock or in the run cache."""
     inputs: dict[str, object] = {"the command": entry.get("cmd")}
     for dep in entry.get("deps", ()):
         inputs[str(dep["path"])] = dep.get("md5")
@@ -171,6 +207,21 @@ def fetch(path: str, revision: str | None, folder: Path) -> Path:
         raise UserError(f"{path}: {_reason(error)}") from None
     files.write_bytes(folder / path, content)
     return folder / path
+
+
+def cache_folder() -> Path:
+    """Where the work tree's DVC keeps outputs and the records of its runs.
+
+    Raises:
+        UserError: DVC cannot say.
+    """
+    from dvc.repo import Repo
+
+    try:
+        with Repo(".") as repo:
+            return Path(repo.cache.legacy.path)
+    except Exception as error:  # whatever DVC says
+        raise UserError(f"DVC's cache: {_reason(error)}") from None
 
 
 def _storage() -> dict[str, Any]:

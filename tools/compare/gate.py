@@ -1,0 +1,168 @@
+"""What lets a comparison pass, fail, or be not known: options, or the file gate.yaml.
+
+``gate.yaml`` lies beside params.yaml and is committed:
+
+    fail_if_worse: true
+    margin: 0.2            # points of accuracy that may be lost
+    at_least:              # floors of the later side, as proportions
+      accuracy: 0.97
+      recall:Shirt: 0.7
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from stages.lib.core import config
+from stages.lib.core.errors import UserError
+from tools.compare import scores
+from tools.compare.comparison import Comparison, class_name
+from tools.compare.sides import Unknown
+
+FILE = "gate.yaml"
+_KEYS = ("fail_if_worse", "margin", "at_least")
+
+Status = Literal["pass", "fail", "not known"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is asked of a comparison.
+
+    Attributes:
+        fail_if_worse: Whether a worse accuracy fails.
+        margin: Points of accuracy that may be lost, shown by the interval; None if not asked.
+        at_least: Floors by ``accuracy``, any other metric of the test split, or ``recall:CLASS``.
+    """
+
+    fail_if_worse: bool = False
+    margin: float | None = None
+    at_least: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What became of one rule, with the numbers."""
+
+    status: Status
+    says: str
+
+
+def read(folder: Path = Path()) -> Rules:
+    """The rules of gate.yaml; none where there is no such file.
+
+    Raises:
+        UserError: It holds something else.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return Rules()
+    content = config.read(str(path))
+    for key in content:
+        if key not in _KEYS:
+            raise UserError(f"{FILE}: {key}: unknown key; known are {', '.join(_KEYS)}.")
+    worse, margin = content.get("fail_if_worse", False), content.get("margin")
+    floors = content.get("at_least") or {}
+    if not isinstance(worse, bool):
+        raise UserError(f"{FILE}: fail_if_worse: expected true or false, found {worse}.")
+    if not isinstance(floors, dict):
+        raise UserError(f"{FILE}: at_least: expected a floor by metric, found {floors}.")
+    return Rules(
+        worse,
+        None if margin is None else number(margin, f"{FILE}: margin"),
+        {str(name): number(floor, f"{FILE}: at_least: {name}") for name, floor in floors.items()},
+    )
+
+
+def number(value: object, where: str) -> float:
+    """A finite number, 0 or more.
+
+    Raises:
+        UserError: It is something else.
+    """
+    try:
+        parsed = float(str(value)) if not isinstance(value, bool) else float("nan")
+    except ValueError:
+        parsed = float("nan")
+    if not (np.isfinite(parsed) and parsed >= 0):
+        raise UserError(f"{where}: expected a number of 0 or more, found {value}.")
+    return parsed
+
+
+def check(of: Comparison, rules: Rules) -> list[Check]:
+    """What becomes of every rule.
+
+    Raises:
+        UserError: A floor names no metric and no class.
+    """
+    checks = []
+    if rules.fail_if_worse:
+        checks.append(_worse(of))
+    if rules.margin is not None:
+        checks.append(_margin(of, rules.margin))
+    checks += [_floor(of, name, floor) for name, floor in rules.at_least.items()]
+    return checks
+
+
+def overall(checks: list[Check]) -> Status:
+    """Fail if a rule fails, else not known if one is not known, else pass."""
+    statuses = {each.status for each in checks}
+    return "fail" if "fail" in statuses else "not known" if "not known" in statuses else "pass"
+
+
+def _worse(of: Comparison) -> Check:
+    status: Status = {"worse": "fail", "unknown": "not known"}.get(of.verdict, "pass")  # type: ignore[assignment]
+    return Check(status, f"accuracy must not be worse: {of.verdict}")
+
+
+def _margin(of: Comparison, margin: float) -> Check:
+    asked = f"accuracy must not fall by {margin:g} points or more"
+    weighed = of.evidence.get(scores.ACCURACY)
+    if of.outdated or weighed is None:
+        return Check("not known", f"{asked}: {of.reason or 'predictions are missing'}")
+    if of.same_predictions:
+        return Check("pass", f"{asked}: every image is predicted as before")
+    low, high = 100 * weighed.low, 100 * weighed.high
+    shown = f"{asked}: the difference lies between {low:+.2f} and {high:+.2f} points"
+    if not weighed.both_chances:
+        return Check("not known", f"{shown} by the test images alone, one training a side")
+    if low > -margin:
+        return Check("pass", shown)
+    return Check("fail" if high <= -margin else "not known", shown)
+
+
+def _floor(of: Comparison, name: str, floor: float) -> Check:
+    value = _value(of, name)
+    if isinstance(value, Unknown) or of.outdated:
+        why = value.reason if isinstance(value, Unknown) else of.reason
+        return Check("not known", f"{name} must be at least {floor:g}: {why}")
+    status: Status = "pass" if value >= floor else "fail"
+    return Check(status, f"{name} must be at least {floor:g}: {value:.4f}")
+
+
+def _value(of: Comparison, name: str) -> float | Unknown:
+    """A metric of the later side, the mean of its trainings where predictions tell it."""
+    metric, _, label = name.partition(":")
+    trainings = list(of.after.trainings.values())
+    if metric == "recall" and label:
+        if not trainings:
+            return Unknown("the predictions are not known")
+        actual = trainings[0].actual
+        names = [class_name(of, number) for number in range(trainings[0].num_classes)]
+        if label not in names:
+            raise UserError(f"recall:{label}: unknown class; known are {', '.join(names)}.")
+        chosen = actual == names.index(label)
+        if not chosen.any():
+            return Unknown(f"no test image is of the class {label}")
+        return float(scores.correct(trainings)[:, chosen].mean())
+    if metric == scores.ACCURACY and trainings:
+        return float(scores.correct(trainings).mean())
+    if isinstance(of.after.metrics, Unknown):
+        return Unknown(of.after.metrics.reason)
+    if name not in of.after.metrics:
+        known = ", ".join([*of.after.metrics, "recall:CLASS"])
+        raise UserError(f"{name}: unknown metric; known are {known}.")
+    return of.after.metrics[name]
