@@ -15,12 +15,14 @@ import pytest
 import yaml
 
 from stages.lib.core.errors import UserError
-from tools.audit import history, lock, pipeline, repair, rules, sources
+from stages.lib.core import pipeline
+from tools.audit import configuration, history, repair, rules, sources
 from tools.audit.finding import Change, Finding
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
 CONTENT: dict[str, Any] = yaml.safe_load(TEXT)
+VARIANTS = configuration.params_files(ROOT)
 STAGES = pipeline.parse(TEXT)
 MAIN = importlib.import_module("tools.audit.__main__").main
 
@@ -174,7 +176,7 @@ def small(
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    return rules.inspect(sources.Sources(ROOT), STAGES)
+    return rules.inspect(sources.Sources(ROOT), STAGES, VARIANTS)
 
 
 def test_this_repository_declares_what_its_code_reads() -> None:
@@ -213,14 +215,14 @@ def test_each_dep_and_param_that_is_removed_is_missed_and_mended(
 ) -> None:
     less = pipeline.parse(json.dumps(without(stage, section, file, entry)))
     missing = Change(stage, True, section, file, entry)
-    before = {f.change for f in rules.declarations(STAGES, found)}
-    changes = {f.change for f in rules.declarations(less, found)} - before
+    before = {f.change for f in rules.declarations(STAGES, found, VARIANTS)}
+    changes = {f.change for f in rules.declarations(less, found, VARIANTS)} - before
     assert changes == {missing}
 
     text = repair.repaired(TEXT, [Change(stage, False, section, file, entry)])
     assert pipeline.parse(text) == less
     mended = repair.repaired(text, [missing])
-    assert {f.change for f in rules.declarations(pipeline.parse(mended), found)} == before
+    assert {f.change for f in rules.declarations(pipeline.parse(mended), found, VARIANTS)} == before
     assert sorted(mended.splitlines()) == sorted(TEXT.splitlines())
 
 
@@ -256,7 +258,7 @@ def test_each_dep_or_param_that_is_not_read_is_reported(stage: str, found: dict[
             else replace(declared, deps=(*declared.deps, entry))
         )
         needless = Change(stage, False, section, file, entry)
-        reported = [f.change for f in rules.declarations({stage: more}, {stage: found[stage]})]
+        reported = [f.change for f in rules.declarations({stage: more}, {stage: found[stage]}, VARIANTS)]
         assert needless in reported, needless
 
 
@@ -686,7 +688,7 @@ def test_what_is_stale_is_named(
 
 
 def test_an_input_made_anew_is_stale(locked: Small) -> None:
-    digest = lock.load(locked.path)["scale"].outs["reports/scaled.txt"]
+    digest = pipeline.load_lock(locked.path)["scale"].outs["reports/scaled.txt"]
     text = Path("dvc.lock").read_text()
     first = text.index(digest)
     second = text.index(digest, first + 1)

@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ def begin() -> None:
     if module():
         _open_streams()
         sys.excepthook = _last_words
+        threading.excepthook = _last_words_of_a_thread
         enforcement.start(Path.cwd())
 
 
@@ -88,6 +90,12 @@ def _last_words(
         print(f"ERROR: {warning(error)}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _last_words_of_a_thread(ended: threading.ExceptHookArgs) -> None:
+    """Leaves what was refused to the end of the stage, which tells it."""
+    if not isinstance(ended.exc_value, enforcement.Refused):
+        threading.__excepthook__(ended)
 
 
 def warning(error: BaseException) -> str:
