@@ -1,9 +1,9 @@
 """Every key and every source file, changed one by one: which stages does `dvc repro` run?
 
 The keys come from params.yaml, datasets.yaml and environment.yaml, the files from stages/. What is
-expected comes from observation: the parameters that a stage reads when its settings are read, the
-modules that Python imports when it runs. What happens is DVC's: real `dvc repro`, with stages that do nothing
-but write the same outs, so that only what a change itself reaches runs.
+expected comes from observation: the parameters that are read with a stage's settings, the modules
+that Python imports when it runs. What happens is DVC's: real `dvc repro`, with stages that do
+nothing but write the same outs, so that only what a change itself reaches runs.
 """
 
 import copy

@@ -82,8 +82,6 @@ def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:
         for node in executed(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 named.add(node.attr)
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                named.add(node.id)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 named.add(node.value)
     whole = {"asdict", "astuple", "vars", "fields", "__dict__", "structs"}

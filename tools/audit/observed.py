@@ -7,6 +7,7 @@ function that they hand to it is called, once for each params file. It runs in a
 import importlib.abc
 import importlib.machinery
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -52,8 +53,15 @@ def observe(root: Path, modules: Sequence[str], texts: Mapping[str, str]) -> dic
     given = json.dumps({"root": str(root), "modules": list(modules), "texts": dict(texts)})
     command = [sys.executable, "-B", "-m", "tools.audit.observed"]
     here = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(here)])}
     done = subprocess.run(  # noqa: S603 own words
-        command, cwd=here, input=given, capture_output=True, encoding="utf-8", check=False
+        command,
+        cwd=root,
+        env=environment,
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         raise UserError(
@@ -106,8 +114,6 @@ def _main() -> None:
     root, params = Path(given["root"]), set[tuple[str, str]]()
     sys.path.insert(0, str(root))
     sys.meta_path.insert(0, _StandIns())
-    import os
-
     from stages.lib.core import config, stage
 
     raw = config.read

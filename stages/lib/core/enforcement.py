@@ -319,6 +319,8 @@ def _list(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
 def _source(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     """The old name of what is linked or moved."""
     path = inside(arguments[0])
+    if frame.f_code.co_filename.startswith("<frozen importlib"):
+        return None  # compiled code is moved into place
     if path is None or _innermost(frame) == FILES or _harmless(frame):
         return None
     return Touch("read", path, "", _place(frame))

@@ -124,8 +124,8 @@ EDITS = {
         "t.start(); t.join()"
     ),
     "pool of threads": Edit(
-        "from concurrent.futures import ThreadPoolExecutor as E\nE().submit(np.load, 'assets/x.npy')"
-        ".exception()"
+        "from concurrent.futures import ThreadPoolExecutor as E\n"
+        "E().submit(np.load, 'assets/x.npy').exception()"
     ),
     # folders
     "glob": Edit("import glob; glob.glob('assets/*.csv')", word="assets"),

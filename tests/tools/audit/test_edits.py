@@ -4,7 +4,6 @@ import gzip
 import pickle
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -132,6 +131,27 @@ def test_without_an_edit_nothing_is_found(small: Path) -> None:
     done = run(small)
     assert (done.code, done.err) == (0, "")
     assert hermetic.check(small) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"PYTHONDONTWRITEBYTECODE": "1"},
+        {"PYTHONDONTWRITEBYTECODE": ""},
+        {"PYTHONOPTIMIZE": "1"},
+    ],
+)
+def test_compiled_code_is_no_false_alarm(small: Path, environment: dict[str, str]) -> None:
+    for _ in range(2):  # the second time it is read
+        done = run(small, **environment)
+        assert (done.code, done.err) == (0, "")
+
+
+def test_a_link_to_the_repository_is_no_false_alarm(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(small)
+    done = run(tmp_path / "link")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_there_are_enough_edits() -> None:
