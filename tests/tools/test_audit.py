@@ -238,14 +238,14 @@ def candidates(stage: str) -> Iterator[tuple[str, str, str]]:
     declared = STAGES[stage]
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").rglob("*.py")}
     files |= {"requirements.txt", "stages", "stages/lib", "nothing.txt"}
+    if stage == "train":  # reads the one that params.yaml or a recipe names
+        files -= {"stages/models/cnn.py", "stages/models/mlp.py"}
     idle = {
         path
         for path in files - set(declared.deps)
         if not any(pipeline.within(path, folder) for folder in declared.deps)
     }
     yield from (("deps", "", path) for path in sorted(idle))
-    if stage == "train":  # reads the one that params.yaml or a recipe names
-        files -= {"stages/models/cnn.py", "stages/models/mlp.py"}
     params = {param for other in STAGES.values() for param in other.params}
     for file in ("params.yaml", "datasets.yaml", "environment.yaml"):
         content = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
