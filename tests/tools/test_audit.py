@@ -358,7 +358,7 @@ def test_a_section_is_declared_as_a_section(small: Small) -> None:
 
 def test_a_field_that_nothing_uses_is_reported(small: Small) -> None:
     small.edit("stages/scale.py", " + params.offset", "")
-    small.fails("scale", "params.yaml: scale.offset", "Params.offset", "stages/scale.py:14")
+    small.fails("scale", "Params.offset", "stages/scale.py:14")
 
 
 def test_fields_are_used_when_the_record_is_handed_on(small: Small) -> None:
@@ -381,12 +381,9 @@ def test_a_key_that_no_stage_reads_is_reported_also_in_a_recipe(small: Small) ->
 
 
 def test_a_library_is_checked_and_declared(small: Small) -> None:
-    small.edit("stages/count.py", "\n", "\nimport yaml\n")
-    small.fails("count", "pyyaml", "unchecked", "versions.require")
-    small.fails("count", "pyyaml", "add `- pyyaml` to its params, under environment.yaml")
-    small.edit("stages/scale.py", '"pyyaml"', '"pyyaml", "requests"')
-    small.fails("scale", "checks requests", "does not import it")
-    small.fails("environment.yaml", "requests", "not defined")
+    small.edit("stages/count.py", "\n", "\nimport requests\n")
+    small.fails("count", "requests", "unchecked", "versions.require")
+    small.fails("count", "requests", "add `- requests` to its params, under environment.yaml")
 
 
 def test_versions_do_not_drift_apart(small: Small) -> None:
@@ -397,64 +394,6 @@ def test_versions_do_not_drift_apart(small: Small) -> None:
     small.fails("environment.yaml", f"pyyaml is 1.0 here and {version} is installed")
     small.write("requirements.txt", "numpy==2\n")
     small.fails("environment.yaml", "pyyaml is 1.0 here and none in requirements.txt")
-
-
-MODEL = """
-from stages.models import {helper}
-
-
-def build(shape, *, {arguments}):
-    return [shape, {arguments}]
-"""
-
-
-@pytest.fixture
-def models(small: Small) -> Small:
-    """A stage that loads one of two architectures."""
-    small.write(
-        "stages/fit.py",
-        "import importlib\nfrom pathlib import Path\nfrom stages.lib.core import config, files\n"
-        "name = config.value(config.PARAMS, 'model.architecture', str)\n"
-        "build = importlib.import_module(f'stages.models.{name}').build\n"
-        "found = config.arguments(config.PARAMS, f'model.{name}', build)\n"
-        "files.write_text(Path('models/m.txt'), str(build(1, **found)))\n",
-    )
-    small.write("stages/models/narrow.py", MODEL.format(helper="_layers", arguments="width"))
-    small.write("stages/models/deep.py", MODEL.format(helper="_blocks", arguments="depth, rate"))
-    small.write("stages/models/_layers.py", "")
-    small.write("stages/models/_blocks.py", "")
-    with Path("params.yaml").open("a") as stream:
-        stream.write("model:\n  architecture: narrow\n  narrow: {width: 1}\n")
-        stream.write("  deep: {depth: 1, rate: 2}\n")
-    entry = {"cmd": "python -m stages.fit", "outs": ["models/m.txt"]}
-    content = yaml.safe_load(DVC)
-    content["stages"]["fit"] = entry
-    small.write("dvc.yaml", yaml.safe_dump(content))
-    small.audit("--fix")
-    return small
-
-
-def test_the_architecture_is_a_templated_dep(models: Small) -> None:
-    fit = pipeline.load(models.path)["fit"]
-    assert "stages/models/${model.architecture}.py" in fit.deps
-    assert {"stages/models/_layers.py", "stages/models/_blocks.py"} <= set(fit.deps)
-    assert ("params.yaml", "model.architecture") in fit.params
-    assert ("params.yaml", "model.${model.architecture}") in fit.params
-    models.fails("fit", "pyyaml", "unchecked")  # and nothing else
-    assert len(models.audit()[1].splitlines()) == 2
-
-
-def test_every_block_is_held_to_its_architecture(models: Small) -> None:
-    models.edit("params.yaml", "depth: 1, rate", "depht: 1, rate")
-    models.fails("params.yaml", "model.deep.depht", "no stage reads", "model.deep.depth?")
-    models.fails("params.yaml", "model.deep.depth is read at stages/models/deep.py:5")
-    models.edit("params.yaml", "narrow: {width", "narow: {width")
-    models.fails("params.yaml", "model.narow", "did you mean model.narrow")
-
-
-def test_an_argument_that_build_ignores_is_reported(models: Small) -> None:
-    models.edit("stages/models/deep.py", "[shape, depth, rate]", "[shape, depth]")
-    models.fails("fit", "build.rate", "stages/models/deep.py:5")
 
 
 # Bad input
@@ -595,12 +534,11 @@ def test_files_that_dvc_ignores_are_not_hashed(locked: Small) -> None:
 
 def test_a_comment_is_accepted_without_running(locked: Small) -> None:
     git(locked.path, "commit", "-qm", "More", "--allow-empty")
-    locked.edit("stages/lib/core/files.py", "\n", "\n# a comment\n")
     locked.edit("stages/scale.py", "    numbers = [", '    """Another."""\n    numbers  =  [')
     git(locked.path, "add", "-A")
     git(locked.path, "commit", "-qm", "Comment")
     locked.edit("stages/scale.py", "Another", "One more")
-    advice = "scale: stages/lib/core/files.py, stages/scale.py changed in comments"
+    advice = "scale: stages/scale.py changed in comments"
     assert advice in locked.passes()
     locked.fails(advice, "dvc checkout scale && dvc commit -f scale", option=("--lock",))
 

@@ -102,10 +102,11 @@ class Sources:
         parts = path.split("/")
         packages = ["/".join(parts[: at + 1]) + "/__init__.py" for at in range(len(parts))]
         files = [*filter(self._exists, packages)]
-        if file := self.file(path):
+        file = self.file(path)
+        if file:
             files.append(file)
         found.files.update({file: where for file in files if file not in found.files})
-        if not files and self.ours(parts[0]):
+        if not file and self.ours(parts[0]) and not (self.root / path).is_dir():
             found.missing.setdefault(path.replace("/", "."), where)
         elif not files and parts[0] not in sys.stdlib_module_names:
             found.libraries.setdefault(parts[0], where)
