@@ -52,7 +52,9 @@ def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Nee
     if code.file(package.removesuffix(".py")):
         imports.merge(code.closure([package]))
         imports.files.setdefault(package, f"{start}:1")
-    imports.files |= {name: f"{start}, by its name" for name in loaded if name not in imports.files}
+    imports.files |= {
+        name: f"{start}:1 by its name" for name in loaded if name not in imports.files
+    }
     trees = {name: code.tree(name) for name in imports.files}
     return Needs(
         imports=imports,

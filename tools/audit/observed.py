@@ -109,6 +109,16 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
+def _files(names: Iterable[str], root: Path) -> list[str]:
+    """The source files of the repository among loaded modules."""
+    paths = [getattr(sys.modules[name], "__file__", None) for name in names]
+    return [
+        Path(path).relative_to(root).as_posix()
+        for path in paths
+        if isinstance(path, str) and Path(path).is_relative_to(root)
+    ]
+
+
 def _main() -> None:
     given = json.load(sys.stdin)
     root, params = Path(given["root"]), set[tuple[str, str]]()
@@ -143,8 +153,10 @@ def _main() -> None:
     errors: dict[str, str] = {}
     os.chdir(root)
     early: dict[str, set[tuple[str, str]]] = {}
+    loaded_early: dict[str, set[str]] = {}
     for module in given["modules"]:
         params.clear()
+        present = set(sys.modules)
         with mock.patch.object(stage, "run", lambda reader, *_, **__: readers.update(last=reader)):
             readers.pop("last", None)
             try:
@@ -154,6 +166,10 @@ def _main() -> None:
                 errors[module] = f"{type(error).__name__}: {error}"
             readers[module] = readers.get("last", lambda: None)
         early[module] = set(params)
+        loaded_early[module] = set(_files(set(sys.modules) - present, root))
+        for name in set(sys.modules) - present:
+            if name.startswith("stages."):
+                del sys.modules[name]  # or the next stage would not load it
     answer: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for path in root.glob("*.yaml"):
@@ -168,14 +184,10 @@ def _main() -> None:
                     readers[module]()
                 except (Exception, SystemExit) as failure:
                     reason = reason or str(failure)
-                loaded = [sys.modules[name] for name in set(sys.modules) - before]
-                names = [getattr(value, "__file__", None) for value in loaded]
                 answer.setdefault(file, {})[module] = {
                     "params": outermost(params | early[module]),
                     "modules": sorted(
-                        Path(name).relative_to(root).as_posix()
-                        for name in names
-                        if isinstance(name, str) and Path(name).is_relative_to(root)
+                        {*_files(set(sys.modules) - before, root), *loaded_early[module]}
                     ),
                     "error": " ".join(reason.split()),
                 }
