@@ -53,20 +53,21 @@ def read_settings() -> Settings:
     """Reads and checks the configuration."""
     versions.require("msgspec", "numpy", "pyyaml", "zlib-ng")
     dataset, entry = catalogue.active(Entry)
+    known = formats.by_name()
+    where = f"{config.DATASETS}: {dataset}"
+    parts = known[config.one_of(entry.format, known, f"{where}.format")].FILES
+    catalogue.check_parts(entry.files, parts, f"{where}.files: format {entry.format}")
     return Settings(dataset, entry, config.section(config.PARAMS, "normalize", Params))
 
 
-def read_raw(dataset: str, entry: Entry) -> tuple[Raw, Raw]:
+def read_raw(entry: Entry) -> tuple[Raw, Raw]:
     """The training and the test set as published.
 
     Raises:
-        UserError: The format is unknown, or a file is missing or not in it.
+        UserError: A file is missing, or not in the format.
     """
-    known = formats.by_name()
-    where = f"{config.DATASETS}: {dataset}"
-    reader = known[config.one_of(entry.format, known, f"{where}.format")]
-    catalogue.check_parts(entry.files, reader.FILES, f"{where}.files: format {entry.format}")
-    return reader.read({part: raw_path(file) for part, file in entry.files.items()})
+    paths = {part: raw_path(file) for part, file in entry.files.items()}
+    return formats.by_name()[entry.format].read(paths)
 
 
 def raw_path(file: catalogue.File) -> Path:
@@ -134,7 +135,7 @@ def untrained(labels: npt.NDArray[Any], class_names: Sequence[str]) -> list[str]
 def main(settings: Settings) -> None:
     """Writes data/normalized/{train,validation,test}.npz."""
     entry = settings.entry
-    (images, labels), test = read_raw(settings.dataset, entry)
+    (images, labels), test = read_raw(entry)
     check((images, labels), "training", entry)
     check(test, "test", entry)
     if images.shape[1:] != test[0].shape[1:]:

@@ -1,9 +1,9 @@
 """Every key and every source file, changed one by one: which stages does `dvc repro` run?
 
 The keys come from params.yaml, datasets.yaml and environment.yaml, the files from stages/. What is
-expected comes from the code: the parameters that `tools.audit` finds it to read, the modules that
-Python imports when it runs. What happens is DVC's: real `dvc repro`, with stages that do nothing
-but write the same outs, so that only what a change itself reaches runs.
+expected comes from observation: the parameters that are read with a stage's settings, the modules
+that Python imports when it runs. What happens is DVC's: real `dvc repro`, with stages that do
+nothing but write the same outs, so that only what a change itself reaches runs.
 """
 
 import copy
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.audit import needs, sources
+from tools.audit import configuration, observed
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["download", "normalize", "train", "evaluate", "plot"]
@@ -104,10 +104,6 @@ def with_change(content: dict[str, Any], path: tuple[str, ...]) -> str:
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
 
 
-def filled(template: str) -> str:
-    return re.sub(r"\$\{(.+?)\}", lambda found: ACTIVE[found[1]], template)
-
-
 def cases() -> list[dict[str, str]]:
     """One change of each key and of each source file."""
     keys = [
@@ -131,12 +127,15 @@ def cases() -> list[dict[str, str]]:
 
 
 def readers_by_key() -> dict[str, set[str]]:
-    """The stages that read each key or section, from the code."""
-    code = sources.Sources(ROOT)
+    """The stages that read each key or section, by reading their settings."""
+    text = configuration.text(PARAMS)
+    modules = [f"stages/{stage}" for stage in STAGES]
+    seen = observed.observe(ROOT, modules, {"params.yaml": text})["params.yaml"]
     readers: dict[str, set[str]] = {}
     for stage in STAGES:
-        for file, key in needs.find(code, f"stages/{stage}").params:
-            readers.setdefault(f"{file}: {filled(key)}", set()).add(stage)
+        assert not seen[f"stages/{stage}"].error
+        for file, key in seen[f"stages/{stage}"].params:
+            readers.setdefault(f"{file}: {key}", set()).add(stage)
     return readers
 
 

@@ -1,15 +1,11 @@
 """``python -m tools.audit``: whether dvc.yaml declares exactly what the stages depend on.
 
-Without an option it reads the code, and tells of edits that are without effect. ``--fix`` writes
-what is missing into dvc.yaml and takes out what is not read. ``--run STAGE`` runs a stage and
-compares what it touches. ``--lock`` tells which stages are stale, without data and without DVC.
-Exit status 1 if anything is found.
-
-What keeps a stage readable for it: parameters are read by stages.lib.core.config, with keys that
-are texts, values of config.value, or f-strings of these; paths are texts or ``Path("...")`` joined
-by ``/``; outputs are written by stages.lib.core.files; ``versions.require`` names the libraries.
-What neither way sees: other programs that a stage starts, environment variables, addresses on the
-network, and for ``--run`` files that a library opens in C.
+Without an option it takes imports from the code, and parameters from what reading the settings
+reads, for params.yaml and every recipe; it tells of edits that are without effect. ``--fix`` writes
+what is missing into dvc.yaml and takes out what is not read. ``--hermetic`` runs every stage in a
+folder that holds its deps alone and compares the outputs. ``--lock`` tells which stages are stale,
+without data and without DVC. ``--mend`` removes outputs that are not what dvc.lock recorded, from
+DVC's cache too. Exit status 1 if anything is found.
 """
 
 import argparse
@@ -17,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib.core import files
+from stages.lib.core import files, pipeline
 from stages.lib.core.errors import UserError
-from tools.audit import lock, observation, pipeline, repair, rules
+from tools.audit import hermetic, lock, mend, repair, rules
 from tools.audit.finding import Finding
 
 
@@ -32,15 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--fix", action="store_true", help="mend dvc.yaml")
-    choice.add_argument("--run", metavar="STAGE", help="run a stage and watch it")
+    choice.add_argument("--hermetic", action="store_true", help="run the stages with deps alone")
+    choice.add_argument("--mend", action="store_true", help="remove damaged outputs")
     choice.add_argument("--lock", action="store_true", help="is dvc.lock up to date?")
     options = parser.parse_args(arguments)
     root = Path.cwd()
     try:
-        if options.run:
-            return _report(
-                observation.check(root, options.run), f"{options.run} touches what it declares"
-            )
+        if options.hermetic:
+            findings, notes = hermetic.check(root)
+            return _report(findings, "every stage makes the same of its deps alone", notes)
+        if options.mend:
+            return mend.run(root)
         if options.lock:
             findings, advice = lock.check(root)
             return _report(findings, f"{pipeline.LOCK} and what is in Git are up to date", advice)
@@ -63,8 +61,7 @@ def _declared(root: Path, fix: bool) -> tuple[list[Finding], str, list[str]]:
         findings, stages, needs = rules.check(root)
     params = sum(len(stage.params) for stage in stages.values())
     deps = sum(len(stage.deps) for stage in stages.values())
-    skipped = [name for name in stages if name not in needs]
-    advice = [f"{name}: not looked at, as its cmd runs no module" for name in skipped]
+    advice: list[str] = []
     if (root / pipeline.LOCK).is_file():
         advice += lock.advice(root, lock.compare(root))
     return findings, f"{len(needs)} stages, {deps} deps and {params} params as in the code", advice

@@ -1,8 +1,9 @@
 """The names under which libraries are installed, and their versions."""
 
+import contextlib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -75,3 +76,15 @@ def _version(package: str) -> str:
 @functools.cache
 def _installed() -> dict[str, list[str]]:
     return {name: list(found) for name, found in metadata.packages_distributions().items()}
+
+
+def behind(names: Iterable[str]) -> set[str]:
+    """The distributions that installed ones need themselves: Keras writes its files by h5py."""
+    needed = set()
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            for text in metadata.requires(name) or ():
+                needed.add(
+                    re.split(r"[\s;\[<>=!~(]", text, maxsplit=1)[0].lower().replace("_", "-")
+                )
+    return needed

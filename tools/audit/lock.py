@@ -13,30 +13,12 @@ from typing import Any
 
 import pathspec
 
-from stages.lib.core import config
-from stages.lib.core.errors import UserError
-from tools.audit import configuration, history, pipeline
+from stages.lib.core import config, pipeline
+from stages.lib.core.pipeline import LOCK, Entry, Stage
+from tools.audit import configuration, history
 from tools.audit.finding import Finding
-from tools.audit.pipeline import LOCK, Stage
 
 STEP = f"run `dvc repro` and commit {LOCK}"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What dvc.lock holds of a stage.
-
-    Attributes:
-        command: Its command line.
-        deps: The MD5 of each dep.
-        outs: The MD5 of each out.
-        params: The value of each parameter, by file and key.
-    """
-
-    command: object
-    deps: dict[str, str]
-    outs: dict[str, str]
-    params: dict[tuple[str, str], Any]
 
 
 @dataclass(frozen=True)
@@ -87,7 +69,7 @@ def advice(root: Path, found: Iterable[Stale]) -> list[str]:
 
 def compare(root: Path) -> list[Stale]:
     """All differences between dvc.lock and what is there."""
-    stages, entries = pipeline.load(root), load(root)
+    stages, entries = pipeline.load(root), pipeline.load_lock(root)
     params = configuration.load(root, config.PARAMS)
     outs = {path: digest for entry in entries.values() for path, digest in entry.outs.items()}
     found = [
@@ -103,38 +85,6 @@ def compare(root: Path) -> list[Stale]:
         elif not stage.strange:
             found.append(Stale(name, f"is not in {LOCK}"))
     return found
-
-
-def load(root: Path) -> dict[str, Entry]:
-    """The stages of dvc.lock.
-
-    Raises:
-        UserError: It is missing or not as DVC writes it.
-    """
-    path = root / LOCK
-    if not path.is_file():
-        raise UserError(f"{LOCK}: not found in {root}.\nRun `dvc repro` and commit it.")
-    content = pipeline.parse_yaml(path.read_text(encoding="utf-8"), LOCK)
-    try:
-        return {name: _entry(entry) for name, entry in (content.get("stages") or {}).items()}
-    except (AttributeError, KeyError, TypeError):
-        raise UserError(
-            f"{LOCK}: not as DVC writes it.\n"
-            f"Restore it by `git checkout {LOCK}`, or run `dvc repro`."
-        ) from None
-
-
-def _entry(entry: dict[str, Any]) -> Entry:
-    return Entry(
-        command=entry.get("cmd"),
-        deps={dep["path"]: dep.get("md5", "") for dep in entry.get("deps", [])},
-        outs={out["path"]: out.get("md5", "") for out in entry.get("outs", [])},
-        params={
-            (file, key): value
-            for file, keys in entry.get("params", {}).items()
-            for key, value in keys.items()
-        },
-    )
 
 
 # Each rule: the folder, the stage as declared, what dvc.lock has of it, and params.yaml

@@ -1,78 +1,117 @@
-"""What one stage depends on, worked out from its code."""
+"""What one stage depends on: imports from the code, parameters from reading them."""
 
-from dataclasses import dataclass
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from tools.audit import calls, libraries, sources
-from tools.audit.flow import Flow
-from tools.audit.values import Field, Read, Use
+from tools.audit import libraries
+from tools.audit.observed import Observation
+from tools.audit.sources import Imports, Sources, executed
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a stage depends on, each with a place in the code.
+    """What a stage depends on.
 
     Attributes:
-        files: Source files, with ``${...}`` where a parameter names one.
-        params: Parameters by file and key, among them the libraries' in environment.yaml.
-        required: The libraries that it checks when it starts.
-        imported: The libraries that it imports.
-        uses: Paths that it reads or writes.
-        reads: The parameters, with the fields that take them.
-        unused: Fields that take a parameter and that nothing uses.
-        missing: Modules that it imports and that are not there.
-        obscure: Places where something could not be followed.
+        imports: Files, libraries and missing modules, each with the place of an import.
+        libraries: The distributions that it imports, each with the place.
+        observed: What reading its settings showed, by params file.
+        texts: Every text in its code: a path that it uses is named there, or a part of it.
+        unused: Fields of its settings that nothing uses, each with the place.
+        present: All source files of the pipeline.
     """
 
-    files: dict[str, str]
-    params: dict[tuple[str, str], str]
-    required: dict[str, str]
-    imported: dict[str, str]
-    uses: dict[Use, str]
-    reads: tuple[Read, ...]
-    unused: dict[Field, str]
-    missing: dict[str, str]
-    obscure: dict[str, str]
+    imports: Imports
+    libraries: dict[str, str]
+    observed: dict[str, Observation]
+    texts: set[str] = field(default_factory=set)
+    unused: dict[str, str] = field(default_factory=dict)
+    present: tuple[str, ...] = ()
+
+    @property
+    def params(self) -> set[tuple[str, str]]:
+        """The parameters that it reads with any params file."""
+        return set().union(*(seen.params for seen in self.observed.values()))
+
+    def names(self, path: str) -> bool:
+        """Whether the code names a path, its last part, or a folder that it lies in."""
+        parts = path.split("/")
+        folders = {"/".join(parts[:end]) for end in range(2, len(parts))}
+        wanted = {path, parts[-1]} | folders
+        return any(text.rstrip("/") in wanted for text in self.texts)
 
 
-def find(code: sources.Sources, module: str) -> Needs:
-    """What the stage that runs a module depends on.
-
-    Args:
-        code: The source files of the repository.
-        module: The module as a path without ``.py``.
-    """
+def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Needs:
+    """What the stage that runs a module depends on."""
     start = code.file(module) or f"{module}.py"
-    flow = Flow(code)
-    flow.run(module)
-    closure = code.closure([start])
-    for template in list(flow.dynamic):
-        chosen = [file for name in calls.matching(code, template) if (file := code.file(name))]
-        closure.merge(code.closure(chosen))
-        if "$" not in template:
-            closure.files |= dict.fromkeys(chosen, flow.dynamic[template])
-        for file in chosen:
-            flow.library(file.removesuffix(".py"))
-    for file in closure.files:
-        if file != start:
-            flow.load(file.removesuffix(".py"))
-    required = {
-        key: read.where for (name, key), read in flow.reads.items() if name == libraries.ENVIRONMENT
+    loaded = {name for seen in observed.values() for name in seen.modules}
+    imports = code.closure([start, *sorted(loaded)])
+    imports.files = {start: f"{start}:1"} | imports.files
+    package = f"{module.partition('/')[0]}/__init__.py"
+    if code.file(package.removesuffix(".py")):
+        imports.merge(code.closure([package]))
+        imports.files.setdefault(package, f"{start}:1")
+    imports.files |= {
+        name: f"{start}:1 by its name" for name in loaded if name not in imports.files
     }
-    imported = {
-        libraries.distribution(name): where
-        for name, where in closure.libraries.items()
-        if name not in libraries.WITHOUT_INFLUENCE
-    }
-    templates = {f"{name}.py": where for name, where in flow.dynamic.items() if "$" in name}
+    trees = {name: code.tree(name) for name in imports.files}
     return Needs(
-        files={start: f"{start}:1"} | closure.files | templates,
-        params={pair: read.where for pair, read in flow.reads.items()}
-        | {(libraries.ENVIRONMENT, name): where for name, where in imported.items()},
-        required=required,
-        imported=imported,
-        uses=flow.uses,
-        reads=tuple(flow.reads.values()),
-        unused=flow.unused(),
-        missing=closure.missing,
-        obscure=flow.obscure,
+        imports=imports,
+        libraries={
+            libraries.distribution(name): at
+            for name, at in imports.libraries.items()
+            if name not in libraries.WITHOUT_INFLUENCE
+        },
+        observed=dict(observed),
+        texts={
+            node.value
+            for tree in trees.values()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        },
+        unused=_unused(trees),
+        present=tuple(
+            path.relative_to(code.root).as_posix()
+            for path in sorted((code.root / "stages").rglob("*.py"))
+        ),
     )
+
+
+def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:
+    """The fields of a stage's own settings, and keywords of ``build``, that no code names again.
+
+    A class that is handed on as a whole, by ``to_builtins`` or ``vars`` say, uses them all.
+    """
+    named: set[str] = set()
+    for tree in trees.values():
+        for node in executed(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                named.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named.add(node.value)
+    whole = {"asdict", "astuple", "vars", "fields", "__dict__", "structs", "to_builtins"}
+    unused: dict[str, str] = {}
+    for file, tree in trees.items():
+        if "/lib/" in file:
+            continue  # its records are not a stage's settings, or other stages use them
+        own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and _record(node) and not own & whole:
+                for item in node.body:
+                    target = item.target if isinstance(item, ast.AnnAssign) else None
+                    if isinstance(target, ast.Name) and target.id not in named:
+                        unused[f"{node.name}.{target.id}"] = f"{file}:{item.lineno}"
+            elif isinstance(node, ast.FunctionDef) and node.name == "build":
+                used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+                for argument in node.args.kwonlyargs:
+                    if argument.arg not in used:
+                        unused[f"build.{argument.arg}"] = f"{file}:{argument.lineno}"
+    return unused
+
+
+def _record(node: ast.ClassDef) -> bool:
+    marks = [*node.decorator_list, *node.bases]
+    words = ("dataclass", "Struct", "Schema")
+    return any(word in ast.dump(mark) for mark in marks for word in words)

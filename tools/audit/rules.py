@@ -3,203 +3,251 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from stages.lib.core import config
-from tools.audit import configuration, libraries, needs, pipeline, sources
+from stages.lib.core import config, pipeline
+from stages.lib.core.pipeline import Stage, within
+from tools.audit import configuration, libraries, needs, observed, sources
 from tools.audit.finding import Change, Finding
 from tools.audit.needs import Needs
-from tools.audit.pipeline import Stage
-from tools.audit.values import Read, Use
 
-OWN = ".checkpoints"  # what a stage keeps for itself; neither a dep nor an out
+TEMPLATES = ("dataset", "model.architecture")  # parameters that choose other keys and files
 
 
 def check(root: Path) -> tuple[list[Finding], dict[str, Stage], dict[str, Needs]]:
     """All findings, and the stages and their needs, for whom wants to look at them."""
     stages = pipeline.load(root)
     code = sources.Sources(root)
-    found = inspect(code, stages)
-    return compare(code, stages, found), stages, found
+    variants = configuration.params_files(root)
+    found = inspect(code, stages, variants)
+    findings = [*_not_followed(code, stages), *declarations(stages, found, variants)]
+    findings += _unread(root, found, variants)
+    installed = configuration.load(root, libraries.ENVIRONMENT)
+    findings += libraries.drift(root, {str(key): str(value) for key, value in installed.items()})
+    return list(dict.fromkeys(findings)), stages, found
 
 
-def inspect(code: sources.Sources, stages: Mapping[str, Stage]) -> dict[str, Needs]:
+def inspect(
+    code: sources.Sources, stages: Mapping[str, Stage], variants: Mapping[str, dict[str, Any]]
+) -> dict[str, Needs]:
     """What every stage depends on whose module is there."""
-    return {
-        name: needs.find(code, stage.module)
+    modules = {
+        name: stage.module
         for name, stage in stages.items()
         if stage.module and code.file(stage.module) and not stage.strange
     }
+    for module in modules.values():
+        code.closure([f"{module}.py"])  # an error of syntax is told before anything is run
+    texts = {name: configuration.text(content) for name, content in variants.items()}
+    seen = observed.observe(code.root, sorted(set(modules.values())), texts)
+    return {
+        name: needs.find(code, module, {file: seen[file][module] for file in seen})
+        for name, module in modules.items()
+    }
 
 
-def compare(
-    code: sources.Sources, stages: Mapping[str, Stage], found: Mapping[str, Needs]
-) -> list[Finding]:
-    """What is wrong with the stages, and with the files that they share."""
-    findings = [*_not_understood(code, stages), *declarations(stages, found)]
-    unseen = [stage for name, stage in stages.items() if name not in found]
-    reads = [read for need in found.values() for read in need.reads]
-    reads += [Read(*param, pipeline.FILE) for stage in unseen for param in stage.params]
-    findings += configuration.check(code, reads)
-    versions = configuration.load(code.root, libraries.ENVIRONMENT)
-    findings += libraries.drift(
-        code.root, {str(key): str(value) for key, value in versions.items()}
-    )
-    return list(dict.fromkeys(findings))
-
-
-def declarations(stages: Mapping[str, Stage], found: Mapping[str, Needs]) -> Iterator[Finding]:
+def declarations(
+    stages: Mapping[str, Stage],
+    found: Mapping[str, Needs],
+    variants: Mapping[str, dict[str, Any]],
+) -> Iterator[Finding]:
     """Every rule of the table applied to every stage."""
     for name, need in found.items():
-        stage = stages[name]
-        others = [other for other in stages.values() if other is not stage]
-        made = {out.path for other in others for out in other.outs}
+        made = {out.path for other in stages.values() if other.name != name for out in other.outs}
         for rule in RULES:
-            yield from rule(stage, need, made)
+            yield from rule(stages[name], need, variants, made)
 
 
-def _not_understood(code: sources.Sources, stages: Mapping[str, Stage]) -> Iterator[Finding]:
+def _not_followed(code: sources.Sources, stages: Mapping[str, Stage]) -> Iterator[Finding]:
     for name, stage in stages.items():
         if stage.strange:
             step = "write the stages out one by one, run from the top folder"
             yield Finding(name, f"`{stage.strange}` is not understood by the audit", step)
-        elif not code.file(stage.module) and code.ours(stage.module.partition("/")[0]):
+        elif not stage.module:
+            what = f"its cmd `{stage.command}` cannot be followed"
+            yield Finding(name, what, "write `python -m stages.NAME`, one line")
+        elif not code.file(stage.module):
             folder = (code.root / stage.module).parent
             names = [path.stem for path in folder.glob("*.py")]
             near = difflib.get_close_matches(stage.module.rpartition("/")[2], names, n=1)
-            step = (
-                f"did you mean {near[0]}?" if near else f"write {stage.module}.py, or correct cmd"
-            )
+            step = f"did you mean {near[0]}?" if near else "write it, or correct cmd"
             yield Finding(name, f"its cmd runs {stage.module}.py, which is not there", step)
 
 
-# Each rule: the stage as declared, its needs, and what other stages make
-
-
-def undeclared_sources(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
-    """Every imported file is a dep."""
-    for file, where in sorted(need.files.items()):
-        if not any(_in(file, dep) for dep in stage.deps):
-            yield _missing(stage, "deps", "", file, f"imports {file} at {where}")
-
-
-def undeclared_params(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
-    """Every parameter that is read is declared, by that very key."""
-    for (file, key), where in sorted(need.params.items()):
-        covered = any(
-            _within(key, other)
-            for name, other in need.params
-            if (name, other) != (file, key) and name == file
-        )
-        if (file, key) not in stage.params and not covered:
-            reads = "imports" if file == libraries.ENVIRONMENT else "reads"
-            yield _missing(
-                stage, "params", file, key, f"{reads} {key or 'all'} of {file} at {where}"
-            )
-
-
-def undeclared_paths(stage: Stage, need: Needs, made: set[str]) -> Iterator[Finding]:
-    """Every path that is used is in a dep or an out, and every one that is written in an out."""
-    outs = [out.path for out in stage.outs]
-    for use, where in sorted(need.uses.items(), key=lambda item: str(item)):
-        declared = outs if use.written else [*outs, *stage.deps]
-        if _outside(use.path) or any(_meets(use, path) for path in declared):
+def _unread(
+    root: Path, found: Mapping[str, Needs], variants: Mapping[str, dict[str, Any]]
+) -> Iterator[Finding]:
+    """Keys that are defined and that no stage reads, in params.yaml, the recipes, the catalogue."""
+    if any(seen.error for need in found.values() for seen in need.observed.values()):
+        return  # what is read is not known then
+    for name, content in variants.items():
+        if " with " in name:
             continue
-        if use.written:
-            step = f"add `- {use.path}` to its outs, metrics or plots in {pipeline.FILE}"
-            yield Finding(stage.name, f"writes {use.path} at {where}, undeclared", step)
-        else:
-            yield from _undeclared_path(stage, need, use, made)
+        same = [file for file in variants if file.partition(" with ")[0] == name]
+        known = {
+            key
+            for need in found.values()
+            for file in same
+            for other, key in need.observed[file].params
+            if other == config.PARAMS
+        }
+        yield from configuration.unread(name, content, known)
+    for file in (config.DATASETS, libraries.ENVIRONMENT):
+        entries = configuration.load(root, file)
+        known = {key for need in found.values() for other, key in need.params if other == file}
+        if file == config.DATASETS:
+            known = {f"{name}.{key.partition('.')[2]}" for key in known for name in entries}
+        yield from configuration.unread(file, entries, known)
 
 
-def unread_deps(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
-    """Every dep is a file that is imported or a path that is used, and not the stage's own out."""
-    outs = [out.path for out in stage.outs]
-    for path in stage.deps:
-        used = any(_meets(use, path) for use in need.uses if not use.written)
-        data = used and not path.endswith(".py") and not any(_in(path, out) for out in outs)
-        if path not in need.files and not _all_imported(path, need) and not data:
-            yield _needless(stage, "deps", "", path)
+# Each rule: the stage as declared, its needs, the params files, and what other stages make
 
 
-def unread_params(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
-    """Every declared parameter is read, neither more nor less than it."""
+def unreadable(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
+    """The settings can be read with every params file."""
+    for message in sorted({seen.error for seen in need.observed.values() if seen.error}):
+        files = [file for file, seen in need.observed.items() if seen.error == message]
+        yield Finding(stage.name, f"its settings cannot be read with {files[0]}", message)
+
+
+def undeclared_sources(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
+    """Every imported file is a dep."""
+    by_name = {file for file, where in need.imports.files.items() if "by its name" in where}
+    for file, where in sorted(need.imports.files.items()):
+        if file not in by_name and not any(within(file, dep) for dep in stage.deps):
+            yield _missing(stage, "deps", "", file, f"imports {file} at {where}")
+    for name, seen in need.observed.items():
+        deps = stage.resolved(variants[name]).deps
+        for file in sorted(seen.modules & by_name):
+            if not any(within(file, dep) for dep in deps):
+                path = _template(file, "/", variants[name])
+                yield _missing(
+                    stage, "deps", "", path, f"imports {file} at {need.imports.files[file]}"
+                )
+
+
+def undeclared_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
+    """Every parameter that is read is declared, by that very key."""
+    for name, seen in need.observed.items():
+        declared = set(stage.resolved(variants[name]).params)
+        for file, key in sorted(seen.params - declared):
+            if file == libraries.ENVIRONMENT or file not in stage.deps:
+                entry = _template(key, ".", variants[name])
+                what = f"reads {key or 'all'} of {file}"
+                yield _missing(stage, "params", file, entry, what)
+
+
+def unread_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
+    """Every declared parameter is read with some params file, neither more nor less than it."""
+    if any(seen.error for seen in need.observed.values()):
+        return
     for file, key in stage.params:
-        around = any(
-            _within(key, other) for name, other in need.params if name == file and other != key
+        read = any(
+            (file, pipeline.resolve(key, variants[name])) in seen.params
+            for name, seen in need.observed.items()
         )
-        if (file, key) not in need.params or around:
+        if not read:
             yield _needless(stage, "params", file, key)
 
 
-def repeated(stage: Stage, _: Needs, __: set[str]) -> Iterator[Finding]:
+def unread_deps(stage: Stage, need: Needs, variants: Any, _: set[str]) -> Iterator[Finding]:
+    """Every dep is imported, or named in the code; of a folder of code every module is imported."""
+    files = set(need.imports.files)
+    for dep in stage.deps:
+        if any(within(dep, out.path) for out in stage.outs):
+            yield _needless(stage, "deps", "", dep, f"declares its own out {dep} as a dep")
+            continue
+        for path in sorted({pipeline.resolve(dep, content) for content in variants.values()}):
+            modules = [file for file in need.present if within(file, path)]
+            idle = [file for file in modules if file not in files]
+            if idle:
+                what = f"declares {dep} and does not import {idle[0]}"
+                yield _needless(stage, "deps", "", dep, what)
+            elif not modules and (path.endswith(".py") or not need.names(path)):
+                yield _needless(stage, "deps", "", dep)
+
+
+def repeated(stage: Stage, _: Needs, __: Any, ___: set[str]) -> Iterator[Finding]:
     """Nothing is declared twice."""
     for path in stage.deps:
         for folder in stage.deps:
-            if path != folder and _in(path, folder):
+            if path != folder and within(path, folder):
                 yield _needless(stage, "deps", "", path, f"declares {path}, which is in {folder}")
     entries = [*stage.deps, *(f"{file}: {key}" for file, key in stage.params)]
     for entry in dict.fromkeys(entries):
         if entries.count(entry) > 1:
-            yield Finding(
-                stage.name, f"{entry} is declared twice", f"remove one of them from {pipeline.FILE}"
-            )
+            step = f"remove one of them from {pipeline.FILE}"
+            yield Finding(stage.name, f"{entry} is declared twice", step)
 
 
-def unmade_outs(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
-    """Every out is a path that is used."""
+def unmade_outs(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
+    """Every out is named in the code."""
     for out in stage.outs:
-        if not any(_meets(use, out.path) for use in need.uses):
+        if "$" not in out.path and not need.names(out.path):
             step = f"remove it from {pipeline.FILE}"
-            yield Finding(stage.name, f"declares the out {out.path} and does not write it", step)
+            yield Finding(stage.name, f"declares the out {out.path} and does not name it", step)
 
 
-def unchecked_libraries(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
-    """Every imported library is checked against environment.yaml when the stage starts."""
-    for name, where in sorted(need.imported.items()):
-        if name not in need.required:
+def unchecked_libraries(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
+    """Every imported library is declared, and checked against environment.yaml at the start."""
+    required = {key for file, key in need.params if file == libraries.ENVIRONMENT}
+    declared = {key for file, key in stage.params if file == libraries.ENVIRONMENT}
+    for name, where in sorted(need.libraries.items()):
+        if name not in required:
             step = f'add "{name}" to versions.require in {stage.module}.py'
             yield Finding(stage.name, f"imports {name} at {where}, unchecked", step)
-    for name, where in sorted(need.required.items()):
-        if name not in need.imported:
-            step = f'remove "{name}" there'
-            yield Finding(stage.name, f"checks {name} at {where} and does not import it", step)
+            if name not in declared:
+                what = f"imports {name} at {where}"
+                yield _missing(stage, "params", libraries.ENVIRONMENT, name, what)
+    for name in sorted(required - set(need.libraries) - libraries.behind(need.libraries)):
+        step = "remove it from versions.require"
+        yield Finding(stage.name, f"checks {name} and does not import it", step)
 
 
-def unused_fields(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
+def unused_fields(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
     """Every value that is read is used."""
-    for field, key in sorted(need.unused.items(), key=lambda item: item[0].where):
-        what = (
-            f"reads {key} into {field.owner.name}.{field.name} at {field.where} and does not use it"
-        )
+    for name, where in sorted(need.unused.items(), key=lambda item: item[1]):
+        what = f"reads {name} at {where} and does not use it"
         yield Finding(stage.name, what, "remove it there, or use it")
 
 
-def unfollowed(stage: Stage, need: Needs, _: set[str]) -> Iterator[Finding]:
-    """Nothing is read in a way that the audit cannot follow."""
-    for where, what in sorted(need.obscure.items()):
-        step = "write the name as a text, or as a value of config.value"
-        yield Finding(stage.name, f"{what} that the audit cannot follow at {where}", step)
-    for module, where in sorted(need.missing.items()):
-        yield Finding(
-            stage.name,
-            f"imports {module} at {where}, which is not there",
-            "write it, or correct the import",
-        )
+def missing_modules(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
+    """Every module that is imported is there."""
+    for module, where in sorted(need.imports.missing.items()):
+        what = f"imports {module} at {where}, which is not there"
+        yield Finding(stage.name, what, "write it, or correct the import")
 
 
-Rule = Callable[[Stage, Needs, set[str]], Iterable[Finding]]
+Rule = Callable[[Stage, Needs, Any, set[str]], Iterable[Finding]]
 RULES: tuple[Rule, ...] = (
+    unreadable,
     undeclared_sources,
     undeclared_params,
-    undeclared_paths,
     unread_deps,
     unread_params,
     repeated,
     unmade_outs,
     unchecked_libraries,
     unused_fields,
-    unfollowed,
+    missing_modules,
 )
+
+
+def _template(name: str, separator: str, values: Mapping[str, Any]) -> str:
+    """A path or key with ``${...}`` where a parameter chose a part of it."""
+    for key in TEMPLATES:
+        if configuration.has(values, key):
+            chosen = str(pipeline.lookup(values, key))
+            parts = name.split(separator)
+            stem, dot, suffix = (
+                parts[-1].partition(".") if separator == "/" else (parts[-1], "", "")
+            )
+            parts[-1] = (
+                f"${{{key}}}{dot}{suffix}" if stem == chosen and len(parts) > 1 else parts[-1]
+            )
+            parts[:-1] = [f"${{{key}}}" if part == chosen else part for part in parts[:-1]]
+            name = separator.join(parts)
+    return name
 
 
 def _missing(stage: Stage, section: str, file: str, entry: str, why: str) -> Finding:
@@ -221,39 +269,3 @@ def _needless(stage: Stage, section: str, file: str, entry: str, what: str = "")
         f"remove `- {entry}` from its {section} in {pipeline.FILE}",
         Change(stage.name, False, section, file, entry),
     )
-
-
-def _undeclared_path(stage: Stage, need: Needs, use: Use, made: set[str]) -> Iterator[Finding]:
-    """A path that is read and not known to be written becomes a dep."""
-    where = need.uses[use]
-    if use.path in {file for file, _ in need.params}:
-        step = "read single keys of it by stages.lib.core.config"
-        yield Finding(stage.name, f"opens {use.path} at {where}", step)
-        return
-    inside = sorted(path for path in made if _meets(use, path)) if use.partial else []
-    for path in inside or [use.path]:
-        yield _missing(stage, "deps", "", path, f"uses {path} at {where}")
-
-
-def _all_imported(folder: str, need: Needs) -> bool:
-    """Whether a folder holds source files, and the stage imports every one of them."""
-    sources = [path.as_posix() for path in Path(folder).rglob("*.py")]
-    return bool(sources) and need.files.keys() >= set(sources)
-
-
-def _outside(path: str) -> bool:
-    return path in ("", ".") or path.startswith("../") or _in(path, OWN)
-
-
-def _meets(use: Use, path: str) -> bool:
-    """Whether a declared path holds what is used, or lies in a folder of which all is used."""
-    return _in(use.path, path) or (use.partial and _in(path, use.path))
-
-
-def _in(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
-
-
-def _within(key: str, section: str) -> bool:
-    """Whether a key lies in a section; in the whole file, which has no key, lie all."""
-    return key != section and (not section or key.startswith(f"{section}."))

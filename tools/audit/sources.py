@@ -1,4 +1,4 @@
-"""The Python files of the repository: how their imports resolve, and what they name."""
+"""The Python files of the repository, and what their import statements reach."""
 
 import ast
 import functools
@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.lib.core.errors import UserError
-from tools.audit.values import Definition, Library, Module, Value
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass
@@ -47,7 +44,6 @@ class Sources:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.tree = functools.cache(self._tree)
-        self.names = functools.cache(self._names)
         self.imports = functools.cache(self._imports)
         self.file = functools.cache(self._file)
 
@@ -61,29 +57,6 @@ class Sources:
             done.update(fresh)
             waiting += fresh
         return found
-
-    def definition(self, value: Definition) -> ast.AST | None:
-        """The node that defines a function or class; None when it is none of the two."""
-        node = self.names(value.module).get(value.name) if self.file(value.module) else None
-        return node if isinstance(node, Function | ast.ClassDef) else None
-
-    def bindings(
-        self, node: ast.Import | ast.ImportFrom, module: str
-    ) -> Iterator[tuple[str, Value]]:
-        """The names that an import statement binds, and to what."""
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                name = alias.name if alias.asname else alias.name.partition(".")[0]
-                path = name.replace(".", "/")
-                yield alias.asname or name, Module(path) if self.ours(path) else Library(name)
-            return
-        base = _base(node, module)
-        for alias in node.names:
-            inner = f"{base}/{alias.name}"
-            value: Value = Library(inner.replace("/", "."))
-            if self.ours(base):
-                value = Module(inner) if self.ours(inner) else Definition(base, alias.name)
-            yield alias.asname or alias.name, value
 
     def ours(self, module: str) -> bool:
         """Whether the repository has such a module, or a folder that holds modules."""
@@ -107,22 +80,6 @@ class Sources:
                 "Mend it and run again."
             ) from None
 
-    def _names(self, module: str) -> dict[str, ast.AST]:
-        """What the top level of a module binds: the definition, the import or the value."""
-        file = self.file(module)
-        found: dict[str, ast.AST] = {}
-        for node in _top_level(self.tree(file).body) if file else ():
-            if isinstance(node, Function | ast.ClassDef):
-                found[node.name] = node
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                found |= dict.fromkeys((name for name, _ in self.bindings(node, module)), node)
-            elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                found |= {
-                    target.id: node.value for target in targets if isinstance(target, ast.Name)
-                }
-        return found
-
     def _imports(self, file: str) -> Imports:
         found = Imports()
         module = file.removesuffix(".py")
@@ -145,10 +102,11 @@ class Sources:
         parts = path.split("/")
         packages = ["/".join(parts[: at + 1]) + "/__init__.py" for at in range(len(parts))]
         files = [*filter(self._exists, packages)]
-        if file := self.file(path):
+        file = self.file(path)
+        if file:
             files.append(file)
         found.files.update({file: where for file in files if file not in found.files})
-        if not files and self.ours(parts[0]):
+        if not file and self.ours(parts[0]) and not (self.root / path).is_dir():
             found.missing.setdefault(path.replace("/", "."), where)
         elif not files and parts[0] not in sys.stdlib_module_names:
             found.libraries.setdefault(parts[0], where)
@@ -172,15 +130,6 @@ def executed(tree: ast.AST) -> Iterator[ast.AST]:
 def for_type_checkers(test: ast.expr) -> bool:
     """Whether a condition is TYPE_CHECKING."""
     return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
-
-
-def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module, also those in its conditions and with blocks."""
-    for node in body:
-        yield node
-        if not isinstance(node, Function | ast.ClassDef):
-            for block in ("body", "orelse", "finalbody"):
-                yield from _top_level(getattr(node, block, ()))
 
 
 def _base(node: ast.ImportFrom, module: str) -> str:

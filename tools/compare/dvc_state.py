@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from stages.lib.core import files
+from stages.lib.core import files, yaml_file
 from stages.lib.core.errors import UserError
 
 _ABSENT = ("deleted", "not in cache")  # an output that was not checked out; says nothing about age
@@ -87,12 +85,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is not valid, or holds something else.
     """
-    try:
-        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 safe ones
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{path.as_posix()}: not valid YAML: {str(error).splitlines()[0]}"
-        ) from None
+    content = yaml_file.parse(text, path.as_posix())
     return content if isinstance(content, dict) else {}
 
 

@@ -185,10 +185,10 @@ def read(file: str) -> dict[str, Any]:
 def _check_sections(content: dict[str, Any]) -> None:
     """Refuses names in params.yaml that belong to no stage, and models that are not there."""
     folder = Path(__file__).parents[2]
-    stages = sorted(path.stem for path in folder.glob("*.py"))
+    stages = sorted(path.stem for path in folder.glob("[!_]*.py"))
     _refuse_unknown(content, ["dataset", "model", *stages], PARAMS)
     if isinstance(content.get("model"), dict):
-        models = sorted(path.stem for path in folder.glob("models/*.py"))
+        models = sorted(path.stem for path in folder.glob("models/[!_]*.py"))
         _refuse_unknown(content["model"], ["architecture", "output", *models], f"{PARAMS}: model")
 
 

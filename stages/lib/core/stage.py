@@ -10,14 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from stages.lib.core import files
+from stages.lib.core import enforcement, files, launch, recorded
 from stages.lib.core.errors import UserError
+from stages.lib.core.launch import interrupted
+
+__all__ = ["interrupted", "key", "run"]
 
 T = TypeVar("T")
-
-_STARTED = time.time_ns()  # code that is saved from here on is not what was imported
 
 
 def run(
@@ -43,34 +44,36 @@ def run(
     # Asked to end, by a job scheduler say, a stage cleans up as after Ctrl+C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        with enforcement.unwatched():
+            if declared := recorded.declared():
+                recorded.check_inputs(declared)
+            _refuse_later_time_stamps(_sources())
+        if declared:
+            enforcement.judge(declared)
         code, settings, stamps = _sources(), read(), _stamps(inputs)
-        _refuse_later_time_stamps(_loaded(code))
         once_accepted = main(settings)
         if read() != settings:
             raise _moved("The configuration")
         if _stamps(inputs) != stamps:
             raise _moved("An input file")
         now = _sources()
-        used = _loaded({**code, **now})
-        if any(code.get(path) != now.get(path) or _saved_since_start(path) for path in used):
+        if any(now.get(path) != digest for path, digest in code.items()):
             raise _moved("The code")
+        if any(_saved_since_start(path) for path in now):
+            raise _moved("The code")
+        enforcement.end()
+        sys.stdout.flush()
         if once_accepted:
             once_accepted()
-    except UserError as error:
-        _fail(str(error))
-    except MemoryError as error:
-        _fail(f"out of memory: {error}.\nEnd other programs, or set smaller sizes, and run again.")
-    except OSError as error:
-        _fail(_system_message(error))
     except KeyboardInterrupt:
         interrupted()
-
-
-def interrupted() -> NoReturn:
-    """Ends the process after Ctrl+C, with a word and status 130."""
-    sys.stdout.flush()
-    print("\nInterrupted; nothing half-made was left behind.", file=sys.stderr, flush=True)
-    os._exit(130)  # without waiting for TensorFlow's threads
+    except BaseException as error:
+        message = enforcement.refusal() or _message(error)  # the cause, whatever it led to
+        if not message:
+            raise
+        _fail(message)
+    finally:
+        enforcement.stop()
 
 
 def key(settings: object, inputs: Sequence[Path]) -> str:
@@ -81,13 +84,24 @@ def key(settings: object, inputs: Sequence[Path]) -> str:
         inputs: The data files that the stage reads.
     """
     parts = [repr(settings), *(files.sha256(path) for path in inputs)]
-    parts += [f"{path.name} {digest}" for path, digest in _loaded(_sources()).items()]
+    parts += [f"{path.name} {digest}" for path, digest in sorted(_sources().items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def _fail(message: str) -> None:
     print(f"ERROR: {message}", file=sys.stderr)
     raise SystemExit(1)
+
+
+def _message(error: BaseException) -> str:
+    """What to say about an error of the user's or of the system's; empty for any other."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}.\nEnd other programs, or set smaller sizes, and run again."
+    if isinstance(error, OSError):
+        return _system_message(error)
+    return launch.warning(error) if isinstance(error, Warning) else ""
 
 
 def _system_message(error: OSError) -> str:
@@ -105,32 +119,27 @@ def _moved(what: str) -> UserError:
 
 
 def _sources() -> dict[Path, str]:
-    """A digest of every source file of the pipeline."""
-    folder = Path(__file__).parents[2]
+    """A digest of every source file of the pipeline that this process imported."""
+    folder = str(Path(__file__).parents[2]) + os.sep
+    names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    paths = {Path(name) for name in names if isinstance(name, str) and name.startswith(folder)}
     return {
-        path: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*.py"))
-        if path.is_file()  # and no lock of an editor's, a link to nowhere
+        path: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "gone"
+        for path in paths
     }
 
 
-def _loaded(sources: dict[Path, str]) -> dict[Path, str]:
-    """The part of ``sources`` that this process imported."""
-    names = [name for name in list(sys.modules) if name == "__main__" or name.startswith("stages.")]
-    files = {getattr(sys.modules[name], "__file__", None) for name in names}
-    return {path: digest for path, digest in sources.items() if str(path) in files}
-
-
 def _saved_since_start(path: Path) -> bool:
-    return path.stat().st_mtime_ns > _STARTED
+    return path.is_file() and path.stat().st_mtime_ns > launch.STARTED
 
 
 def _refuse_later_time_stamps(sources: Iterable[Path]) -> None:
     """Refuses before the work what would be refused after it, by a clock that is ahead say."""
     for path in sources:
         if _saved_since_start(path):
+            name = os.path.relpath(path).replace(os.sep, "/")
             raise UserError(
-                f"{path.as_posix()}: expected a time stamp before the start of this stage, found "
+                f"{name}: expected a time stamp before the start of this stage, found "
                 f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(path.stat().st_mtime))}.\n"
                 "If it was saved just now, run again; if the clock was ahead, `touch` it first."
             )

@@ -1,0 +1,492 @@
+"""What a stage does not declare, it cannot read: Python's audit events against dvc.yaml.
+
+The watch begins with the package ``stages``, before the first line of a stage. Until the stage has
+called ``stage.run`` it takes notes; then they are judged, and from there on it refuses at once. A
+refusal is remembered, so that code that swallows the exception ends in the error all the same.
+
+It sees what passes through Python: opening, listing, importing, parameters, programs, connections.
+What C code opens by itself, the environment's variables and whether a file is there it does not
+see; ``python -m tools.audit --hermetic`` does.
+"""
+
+# ruff: noqa: PTH100, PTH112, PTH115, PTH117
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from stages.lib.core.errors import UserError
+
+CORE = "stages/lib/core/"
+CONFIG = f"{CORE}config.py"
+READER = f"{CORE}yaml_file.py"  # which config reads its files by
+FILES = f"{CORE}files.py"  # moves folders of outs into place, and removes the old ones
+CATALOGUE = "stages/lib/data/catalogue.py"  # reads the names of all entries, for its messages
+# These list names of modules, which only an error message shows
+LISTED = {
+    CONFIG: ("stages", "stages/models"),
+    "stages/lib/architectures.py": ("stages/models",),
+}
+CONFIGURATION = ("params.yaml", "datasets.yaml", "environment.yaml")  # read key by key
+OWN = (".checkpoints", ".dvc/cache")  # what training keeps; content under the name of its hash
+FOLDERS = (
+    "DATASET_CACHE",
+    "DATASET_MIRROR",
+    "KERAS_HOME",
+    "MPLCONFIGDIR",
+    "TMPDIR",
+)  # of the surroundings
+
+_TEMPORARY = re.compile(r"(^|/)\.([^/]+?)\.[0-9a-f]{8}(?:\.old)?\.\w+(?=/|$)")  # of core.files
+_COMPILED = re.compile(r"(^|/)__pycache__/([^/]+?)\.[^/]*\.pyc(\.\d+)?$")
+_WATCHERS = re.compile(r"[/\\](coverage|pydevd|debugpy|_pydev\w*|bdb|pdb)([/\\]|\.py$)")
+_ACCESS = os.O_WRONLY | os.O_RDWR
+
+
+class Refused(UserError):  # noqa: N818 a verdict
+    """The stage reached for something that dvc.yaml does not declare."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a stage may touch.
+
+    Attributes:
+        stage: Its name.
+        deps: Files and folders that it reads.
+        outs: Files and folders that it makes.
+        params: Pairs of a file and a key; an empty key is the whole file.
+        network: Whether it may connect.
+    """
+
+    stage: str
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    params: tuple[tuple[str, str], ...]
+    network: bool
+
+
+@dataclass(frozen=True)
+class Touch:
+    """One thing that was reached for.
+
+    Attributes:
+        kind: ``read``, ``list``, ``write``, ``import``, ``param``, ``start`` or ``connect``.
+        name: The path relative to the top folder, the key, the program or the address.
+        file: The file of a parameter.
+        place: The line of code, as ``FILE:LINE``.
+    """
+
+    kind: str
+    name: str
+    file: str
+    place: str
+
+
+class _Watch:
+    """The state of the one watch of a process."""
+
+    def __init__(self, root: Path, active: bool) -> None:
+        self.root = os.path.realpath(root) + os.sep
+        self.declared: Declared | None = None
+        self.notes: list[Touch] = []
+        self.touched: dict[Touch, None] = {}
+        self.refusals: list[str] = []
+        self.active = active
+        outside = [sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)]
+        outside += ["/proc", "/dev", "/sys"]
+        outside += [folder for name in FOLDERS if (folder := os.environ.get(name))]
+        roots = {os.path.realpath(path) + os.sep for path in outside} | {
+            os.path.abspath(path) + os.sep for path in outside
+        }
+        self.outside = tuple(path for path in roots if not self.root.startswith(path))
+
+
+_watch = _Watch(Path(), active=False)
+_hooked = False
+
+
+def start(root: Path) -> None:
+    """Begins to take notes of what this process touches below a folder."""
+    global _watch, _hooked
+    _watch = _Watch(root, active=True)
+    if not _hooked:  # a hook stays for good
+        sys.addaudithook(_hook)
+        _hooked = True
+
+
+def judge(declared: Declared) -> None:
+    """Judges the notes, and from here on refuses what is not declared.
+
+    Raises:
+        Refused: Something was touched already.
+    """
+    _watch.declared = declared
+    if _watch.active:
+        for touch in [*_watch.notes, *_imported()]:
+            _judge(touch)
+        _raise()
+
+
+def end() -> None:
+    """Ends the watch.
+
+    Raises:
+        Refused: Something was refused, in whichever thread, and the code went on all the same.
+    """
+    if _watch.active and _watch.declared:
+        for touch in _imported():
+            _judge(touch)
+    stop()
+    _raise()
+
+
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """The block in which the core itself reads dvc.yaml, dvc.lock and what they name."""
+    active = _watch.active
+    stop()
+    try:
+        yield
+    finally:
+        _watch.active = active
+
+
+def stop() -> None:
+    """Ends the watch without a verdict."""
+    _watch.active = False
+
+
+def refusal() -> str:
+    """The message of what was refused first; empty when nothing was."""
+    return _watch.refusals[0] if _watch.refusals else ""
+
+
+def touched() -> Iterable[Touch]:
+    """All that was touched and allowed, each once."""
+    return tuple(_watch.touched)
+
+
+def _raise() -> None:
+    if message := refusal():
+        raise Refused(message)
+
+
+def _judge(touch: Touch) -> str:
+    """Why the stage may not touch something, remembered; empty when it may."""
+    message = complaint(touch, _watch.declared) if _watch.declared else ""
+    if message:
+        if message not in _watch.refusals:
+            _watch.refusals.append(message)
+    else:
+        _watch.touched[touch] = None
+    return message
+
+
+def complaint(touch: Touch, declared: Declared) -> str:
+    """Why a stage may not touch something; empty when it may."""
+    rule, step = RULES[touch.kind]
+    if rule(touch, declared):
+        return ""
+    what = f"{touch.file}: {touch.name or 'all of it'}" if touch.kind == "param" else touch.name
+    entry = step.format(name=touch.name, file=touch.file, stage=declared.stage)
+    if touch.kind == "param" and touch.file == "params.yaml":
+        entry = f"Add `- {touch.name}` to the params of {declared.stage} in dvc.yaml"
+    why = f"{WORDS[touch.kind].format(what)}, which {declared.stage} does not declare"
+    return f"{touch.place}: {why}.\n{entry}."
+
+
+def _within(path: str, folders: Iterable[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _may_read(touch: Touch, declared: Declared) -> bool:
+    return _within(touch.name, (*declared.deps, *declared.outs, *OWN))
+
+
+def _may_write(touch: Touch, declared: Declared) -> bool:
+    return _within(touch.name, (*declared.outs, *OWN))
+
+
+def _may_import(touch: Touch, declared: Declared) -> bool:
+    return _within(touch.name, declared.deps)
+
+
+def _may_take(touch: Touch, declared: Declared) -> bool:
+    return any(
+        touch.file == file and (not key or touch.name == key or touch.name.startswith(f"{key}."))
+        for file, key in declared.params
+    ) or _within(touch.file, declared.deps)
+
+
+Rule = Callable[[Touch, Declared], bool]
+_DEP = "Add `- {name}` to the deps of {stage} in dvc.yaml"
+RULES: dict[str, tuple[Rule, str]] = {
+    "read": (_may_read, _DEP),
+    "list": (_may_read, _DEP),
+    "import": (_may_import, _DEP),
+    "write": (_may_write, "Add `- {name}` to the outs of {stage} in dvc.yaml"),
+    "param": (
+        _may_take,
+        "Add `- {file}: [{name}]` to the params of {stage} in dvc.yaml",
+    ),
+    "start": (lambda _, __: False, "Do it in Python, or make it a stage of its own"),
+    "connect": (
+        lambda _, declared: declared.network,
+        "Fetch it in download, or add `meta: {{network: true}}` to {stage} in dvc.yaml",
+    ),
+}
+WORDS = {
+    "read": "opens {}",
+    "list": "lists the folder {}",
+    "import": "imports {}",
+    "write": "writes {}",
+    "param": "reads {}",
+    "start": "starts {}",
+    "connect": "connects to {}",
+}
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    handle = HANDLERS.get(event)
+    if handle is None or not _watch.active:
+        return
+    touch = handle(arguments, sys._getframe(1))
+    if touch is None:
+        return
+    if _watch.declared is None:
+        _watch.notes.append(touch)
+        return
+    if message := _judge(touch):
+        raise Refused(message)
+
+
+def _open(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    path = None if isinstance(arguments[0], int) else inside(arguments[0])
+    if path is None:
+        return None
+    mode, flags = str(arguments[1] or ""), int(arguments[2] or 0)
+    write = bool(set(mode) & set("wxa+") or flags & _ACCESS)
+    bare = arguments[1] is None and not os.path.isabs(arguments[0])
+    if bare and not write and not os.path.lexists(arguments[0]):
+        return None  # a name relative to an open folder, which was judged itself
+    caller = frame.f_code.co_filename
+    if caller.startswith("<frozen importlib"):
+        source = _COMPILED.sub(r"\1\2.py", path)
+        if write:
+            return None  # compiled code
+        if source.endswith((".py", ".so", ".pyd")):
+            return Touch("import", source, "", _place(frame))
+    if path in CONFIGURATION and not write:
+        return _configuration(path, frame)
+    if _harmless(frame):
+        return None
+    if not write and os.path.isdir(arguments[0]):
+        return _list(arguments, frame)
+    return Touch("write" if write else "read", path, "", _place(frame))
+
+
+def _configuration(path: str, frame: FrameType | None) -> Touch | None:
+    """Single keys are announced one by one; whoever reads all of the file needs all of it."""
+    entry = caller = ""
+    for name, found in _repository(frame):
+        if name == READER:
+            continue
+        if name != CONFIG:
+            caller = name
+            break
+        entry = found.f_code.co_name
+    if entry and (entry != "read" or caller == CATALOGUE):
+        return None
+    if not entry and _harmless(frame):
+        return None
+    return Touch("param", "", path, _place(frame))
+
+
+def _list(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    path = inside(arguments[0] if arguments[0] is not None else ".")
+    caller = frame.f_code.co_filename.replace("\\", "/")
+    if path is None or caller.startswith("<frozen importlib") or "importlib/metadata" in caller:
+        return None  # Python looks for modules, and for installed libraries
+    innermost = _innermost(frame)
+    if innermost == FILES or path in LISTED.get(innermost, ()) or _harmless(frame):
+        return None
+    return Touch("list", path or ".", "", _place(frame))
+
+
+def _source(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    """The old name of what is linked or moved."""
+    path = inside(arguments[0])
+    if frame.f_code.co_filename.startswith("<frozen importlib"):
+        return None  # compiled code is moved into place
+    if path is None or _innermost(frame) == FILES or _harmless(frame):
+        return None
+    return Touch("read", path, "", _place(frame))
+
+
+def _database(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    name = os.fsdecode(arguments[0])
+    if name in ("", ":memory:"):
+        return None
+    name = name.removeprefix("file:").partition("?")[0]
+    path = inside(name)
+    if path is None or _harmless(frame):
+        return None
+    return Touch("read", path, "", _place(frame))
+
+
+def _extension(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    name = arguments[1] if len(arguments) > 1 else arguments[0]
+    path = inside(name) if name else None
+    return Touch("import", path, "", _place(frame)) if path else None
+
+
+def _library(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    path = inside(arguments[0]) if arguments[0] and os.sep in str(arguments[0]) else None
+    return Touch("read", path, "", _place(frame)) if path else None
+
+
+def _param(arguments: tuple[Any, ...], frame: FrameType) -> Touch:
+    return Touch("param", str(arguments[1]), str(arguments[0]), _place(frame))
+
+
+def _start(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    if _harmless(frame) or _importing(frame):
+        return None
+    name = arguments[0] if arguments else ""
+    if name is None and len(arguments) > 1:
+        name = arguments[1]
+    if isinstance(name, list | tuple):
+        name = name[0] if name else ""
+    program = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else ""
+    return Touch("start", Path(program).name or "a process", "", _place(frame))
+
+
+def _shell(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    return _start((os.fsdecode(arguments[0]).split(maxsplit=1)[:1],), frame)
+
+
+def _connect(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    if _harmless(frame) or _importing(frame):
+        return None
+    address = arguments[-1] if len(arguments) == 2 else arguments[0]
+    host = address[0] if isinstance(address, tuple) and address else address
+    return Touch("connect", str(host or "a socket"), "", _place(frame))
+
+
+HANDLERS: dict[str, Callable[[tuple[Any, ...], FrameType], Touch | None]] = {
+    "open": _open,
+    "os.listdir": _list,
+    "os.scandir": _list,
+    "os.link": _source,
+    "os.symlink": _source,
+    "os.rename": _source,
+    "sqlite3.connect": _database,
+    "import": _extension,
+    "ctypes.dlopen": _library,
+    "stages.param": _param,
+    "subprocess.Popen": _start,
+    "os.system": _shell,
+    "os.exec": _start,
+    "os.posix_spawn": _start,
+    "os.spawn": _start,
+    "os.startfile": _start,
+    "os.fork": _start,
+    "os.forkpty": _start,
+    "socket.connect": _connect,
+    "socket.getaddrinfo": _connect,
+    "socket.sendto": _connect,
+}
+
+
+def inside(path: object) -> str | None:
+    """The path relative to the top folder, as dvc.yaml names it; None if it lies elsewhere."""
+    root = _watch.root
+    if isinstance(path, str) and path.startswith(_watch.outside) and ".." not in path:
+        return None  # most of all that Python opens
+    if isinstance(path, int):
+        try:
+            path = os.readlink(f"/proc/self/fd/{path}")
+        except OSError:
+            return None
+        if not os.path.isabs(path):
+            return None  # a pipe
+    if not isinstance(path, str | bytes | os.PathLike):
+        return None
+    text = os.fsdecode(path)
+    full = os.path.abspath(text)
+    if full.startswith(_watch.outside):
+        return None
+    if not full.startswith(root) or ".." in text:
+        if full + os.sep != root:
+            full = os.path.realpath(text)
+        if full + os.sep == root:
+            return ""
+        if not full.startswith(root):
+            return None
+    if "site-packages" in full[len(root) :]:
+        return None
+    return _TEMPORARY.sub(r"\1\2", full[len(root) :].replace(os.sep, "/"))
+
+
+def _repository(frame: FrameType | None) -> Iterable[tuple[str, FrameType]]:
+    """The frames of the repository's own code, innermost first, with their files."""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_watch.root) and not name.startswith(_watch.outside):
+            yield name[len(_watch.root) :].replace(os.sep, "/"), frame
+        elif name[:1] not in ("/", "<", "\\") and name[1:2] != ":" and Path(name).is_file():
+            yield name.replace(os.sep, "/"), frame
+        frame = frame.f_back
+
+
+def _innermost(frame: FrameType | None) -> str:
+    return next((name for name, _ in _repository(frame)), "")
+
+
+def _place(frame: FrameType | None) -> str:
+    """The innermost line of the repository's code that is none of the core's."""
+    place = ""
+    for name, found in _repository(frame):
+        place = place or f"{name}:{found.f_lineno}"
+        if not name.startswith(CORE) and name != "stages/__init__.py":
+            return f"{name}:{found.f_lineno}"
+    return place or "another thread"
+
+
+def _harmless(frame: FrameType | None) -> bool:
+    """Whether a debugger, or coverage, does it for itself."""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_watch.root) and not name.startswith(_watch.outside):
+            return False
+        if _WATCHERS.search(name):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a library does it while it is being imported."""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_watch.root) and not name.startswith(_watch.outside):
+            return False
+        if name.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _imported() -> Iterable[Touch]:
+    """The modules of the repository that are loaded."""
+    for module in list(sys.modules.values()):
+        name = getattr(module, "__file__", None)
+        path = inside(name) if isinstance(name, str) else None
+        if path and path.endswith((".py", ".so", ".pyd")):
+            yield Touch("import", path, "", path)

@@ -1,0 +1,106 @@
+"""What is settled before a stage's first line runs: streams, interruptions, the watch."""
+
+import io
+import itertools
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from stages.lib.core import enforcement
+
+STARTED = time.time_ns()  # code that is saved from here on is not what was imported
+PACKAGE = Path(__file__).parents[2].name
+
+
+def module() -> str:
+    """The stage that this process was started for, as a path without ``.py``; else empty.
+
+    The command line is read, and not ``__main__``, which a debugger or coverage stands in for.
+    """
+    words = sys.orig_argv
+    for before, word in itertools.pairwise(words):
+        if before == "-m" and word.startswith(f"{PACKAGE}.") and word.count(".") == 1:
+            return word.replace(".", "/")
+        path = word.replace("\\", "/").split("/")
+        if word.endswith(".py") and path[-2:-1] == [PACKAGE]:
+            return f"{PACKAGE}/{path[-1].removesuffix('.py')}"
+    return ""
+
+
+def begin() -> None:
+    """Prepares the process when it is one of a stage."""
+    if module():
+        _open_streams()
+        sys.excepthook = _last_words
+        threading.excepthook = _last_words_of_a_thread
+        enforcement.start(Path.cwd())
+
+
+def interrupted() -> NoReturn:
+    """Ends the process after Ctrl+C, with a word and status 130."""
+    sys.stdout.flush()
+    print("\nInterrupted; nothing half-made was left behind.", file=sys.stderr, flush=True)
+    os._exit(130)  # without waiting for TensorFlow's threads
+
+
+class _Patient(io.FileIO):
+    """A stream whose reader may have gone: what nobody reads is dropped, and the work goes on."""
+
+    def write(self, content: bytes) -> int:  # type: ignore[override]
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            return memoryview(content).nbytes
+
+
+def _open_streams() -> None:
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed, and the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        setattr(
+            sys,
+            name,
+            io.TextIOWrapper(
+                io.BufferedWriter(_Patient(number, "w", closefd=False)),
+                encoding=stream.encoding if stream else "utf-8",
+                errors="backslashreplace" if number == 2 else "replace",
+                line_buffering=number == 2 or os.isatty(number),
+                write_through=bool(stream and getattr(stream, "write_through", False)),
+            ),
+        )
+
+
+def _last_words(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Says what ended the stage while it was still importing."""
+    if issubclass(kind, KeyboardInterrupt):
+        interrupted()
+    if message := enforcement.refusal():
+        print(f"ERROR: {message}", file=sys.stderr)
+    elif issubclass(kind, Warning):
+        print(f"ERROR: {warning(error)}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def _last_words_of_a_thread(ended: threading.ExceptHookArgs) -> None:
+    """Leaves what was refused to the end of the stage, which tells it."""
+    if not isinstance(ended.exc_value, enforcement.Refused):
+        threading.__excepthook__(ended)
+
+
+def warning(error: BaseException) -> str:
+    """The message for a warning that the surroundings turned into an error."""
+    return (
+        f"a warning was made an error by PYTHONWARNINGS or -W: {' '.join(str(error).split())}.\n"
+        "Run again without that setting."
+    )

@@ -1,0 +1,258 @@
+"""What dvc.yaml declares and what dvc.lock recorded: the one reader of both files."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stages.lib.core import yaml_file
+from stages.lib.core.errors import UserError
+
+FILE = "dvc.yaml"
+LOCK = "dvc.lock"
+PARAMS = "params.yaml"
+_REFERENCE = re.compile(r"\$\{\s*([^}\s]+)\s*\}")
+
+
+@dataclass(frozen=True)
+class Out:
+    """A file or folder that a stage makes; one that is not cached is in Git."""
+
+    path: str
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml.
+
+    Attributes:
+        name: Its name.
+        command: The command line, or several.
+        module: The module that it runs, as a path without ``.py``; empty if that is not plain.
+        deps: Paths.
+        params: Pairs of a file and a key; an empty key is the whole file.
+        outs: Outs, metrics and plots.
+        strange: A keyword that is not understood here, or nothing.
+        network: Whether ``meta: {network: true}`` allows it to connect.
+    """
+
+    name: str
+    command: str | list[str]
+    module: str
+    deps: tuple[str, ...]
+    params: tuple[tuple[str, str], ...]
+    outs: tuple[Out, ...]
+    strange: str = ""
+    network: bool = False
+
+    def resolved(self, values: Mapping[str, Any]) -> "Stage":
+        """The stage with the values of params.yaml in place.
+
+        Raises:
+            UserError: params.yaml lacks a key that a ``${...}`` names.
+        """
+        return replace(
+            self,
+            deps=tuple(resolve(dep, values) for dep in self.deps),
+            params=tuple((file, resolve(key, values)) for file, key in self.params),
+            outs=tuple(Out(resolve(out.path, values), out.cached) for out in self.outs),
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What dvc.lock holds of a stage.
+
+    Attributes:
+        command: Its command line.
+        deps: The MD5 of each dep.
+        outs: The MD5 of each out.
+        params: The value of each parameter, by file and key.
+    """
+
+    command: object
+    deps: dict[str, str] = field(default_factory=dict)
+    outs: dict[str, str] = field(default_factory=dict)
+    params: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+
+def load(root: Path) -> dict[str, Stage]:
+    """The stages of dvc.yaml, with ``${...}`` as it stands there.
+
+    Raises:
+        UserError: It is missing or not as DVC wants it.
+    """
+    path = root / FILE
+    if not path.is_file():
+        raise UserError(f"{FILE}: not found in {root}.\nRun this from the repository's top folder.")
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def load_lock(root: Path) -> dict[str, Entry]:
+    """The stages of dvc.lock.
+
+    Raises:
+        UserError: It is missing or not as DVC writes it.
+    """
+    path = root / LOCK
+    if not path.is_file():
+        raise UserError(f"{LOCK}: not found in {root}.\nRun `dvc repro` and commit it.")
+    content = yaml_file.parse(path.read_text(encoding="utf-8"), LOCK)
+    try:
+        return {name: _entry(entry) for name, entry in (content.get("stages") or {}).items()}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(
+            f"{LOCK}: not as DVC writes it.\n"
+            f"Restore it by `git checkout {LOCK}`, or run `dvc repro`."
+        ) from None
+
+
+def parse(text: str) -> dict[str, Stage]:
+    """The stages of a text in the form of dvc.yaml.
+
+    Raises:
+        UserError: It is not of that form.
+    """
+    content = _mapping(yaml_file.parse(text, FILE), FILE)
+    stages = _mapping(content.get("stages") or {}, f"{FILE}: stages")
+    return {str(name): _stage(str(name), entry) for name, entry in stages.items()}
+
+
+def resolve(text: str, values: Mapping[str, Any]) -> str:
+    """``text`` with the values of params.yaml in place of its ``${...}``.
+
+    Raises:
+        UserError: params.yaml has no such key.
+    """
+    return _REFERENCE.sub(lambda match: str(lookup(values, match[1])), text)
+
+
+def references(text: str) -> list[str]:
+    """The keys of params.yaml that a text's ``${...}`` name, each once."""
+    return list(dict.fromkeys(_REFERENCE.findall(text)))
+
+
+def lookup(values: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key.
+
+    Raises:
+        UserError: There is none.
+    """
+    node: Any = values
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            raise UserError(
+                f"{FILE}: ${{{key}}}: {PARAMS} has no such key.\nAdd it, or correct {FILE}."
+            )
+        node = node[part]
+    return node
+
+
+def module(command: object) -> str:
+    """The module that a command line runs, as a path without ``.py``.
+
+    It is followed when it is one line of the form ``python [options] -m package.module ...`` or
+    ``python [options] folder/script.py ...``; of any other the answer is empty.
+    """
+    lines = command if isinstance(command, list) else [command]
+    try:
+        words = shlex.split(str(lines[0])) if len(lines) == 1 else []
+    except ValueError:
+        return ""
+    if not words or re.search(r"[;&|<>`]|\$\(", str(lines[0])):
+        return ""
+    if not re.fullmatch(r"python[\d.]*(\.exe)?", words[0].replace("\\", "/").rpartition("/")[2]):
+        return ""
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-m":
+            return next(rest, "").replace(".", "/")
+        if word in ("-X", "-W", "--check-hash-based-pycs"):
+            next(rest, "")
+        elif not word.startswith("-"):
+            return word.removesuffix(".py") if word.endswith(".py") else ""
+        elif word == "-c" or ("m" in word.removeprefix("-") and not word.startswith(("-X", "-W"))):
+            return ""
+    return ""
+
+
+def plain(text: object) -> str:
+    """A path or key without a slash at its end and without spaces in its ``${...}``."""
+    return _REFERENCE.sub(r"${\1}", str(text)).rstrip("/")
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a path is another one, or lies in it."""
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _stage(name: str, content: object) -> Stage:
+    where = f"{FILE}: stages.{name}"
+    entries = _mapping(content, where)
+    command = entries.get("cmd", "")
+    meta = entries.get("meta")
+    return Stage(
+        name=name,
+        command=command,
+        module=module(command),
+        deps=tuple(plain(dep) for dep in _list(entries, "deps", where)),
+        params=tuple(_params(_list(entries, "params", where), where)),
+        outs=tuple(
+            _out(out)
+            for kind in ("outs", "metrics", "plots")
+            for out in _list(entries, kind, where)
+        ),
+        strange=next(
+            (word for word in ("foreach", "matrix", "wdir", "vars") if word in entries), ""
+        ),
+        network=isinstance(meta, dict) and meta.get("network") is True,
+    )
+
+
+def _entry(entry: dict[str, Any]) -> Entry:
+    return Entry(
+        command=entry.get("cmd"),
+        deps={dep["path"]: dep.get("md5", "") for dep in entry.get("deps", [])},
+        outs={out["path"]: out.get("md5", "") for out in entry.get("outs", [])},
+        params={
+            (file, key): value
+            for file, keys in entry.get("params", {}).items()
+            for key, value in keys.items()
+        },
+    )
+
+
+def _params(entries: list[Any], where: str) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        if isinstance(entry, dict):
+            for file, keys in entry.items():
+                if keys is not None and not isinstance(keys, list):
+                    raise UserError(
+                        f"{where}.params: {file}: expected a list of keys, found {keys}."
+                    )
+                yield from ((str(file), plain(key)) for key in keys or [""])
+        else:
+            yield PARAMS, plain(entry)
+
+
+def _out(entry: object) -> Out:
+    if isinstance(entry, dict):
+        path, options = next(iter(entry.items()))
+        return Out(plain(path), not isinstance(options, dict) or options.get("cache", True))
+    return Out(plain(entry), cached=True)
+
+
+def _mapping(content: object, where: str) -> dict[Any, Any]:
+    if isinstance(content, dict):
+        return content
+    raise UserError(f"{where}: expected a section of keys and values, found {str(content)[:60]}.")
+
+
+def _list(entries: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    content = entries.get(name) or []
+    if isinstance(content, list):
+        return content
+    raise UserError(f"{where}.{name}: expected a list, found {str(content)[:60]}.")

@@ -1,0 +1,122 @@
+"""What dvc.yaml and dvc.lock say about the stage that is running."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.lib.core import launch, pipeline, yaml_file
+from stages.lib.core.enforcement import Declared
+from stages.lib.core.errors import UserError
+
+
+def declared() -> Declared | None:
+    """What dvc.yaml declares for the running stage; None for a program that is no stage of it.
+
+    Raises:
+        UserError: dvc.yaml cannot be read, or is in a form that hides what the stage declares.
+    """
+    module = launch.module()
+    if not module or not Path(pipeline.FILE).is_file():
+        return None
+    stages = pipeline.load(Path())
+    named = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    mine = [stage for stage in stages.values() if stage.module == module]
+    if len(mine) > 1:
+        mine = [stage for stage in mine if stage.name == named] or mine[:1]
+    if not mine:
+        return None
+    stage = mine[0]
+    if stage.strange:
+        raise UserError(
+            f"{pipeline.FILE}: stages.{stage.name}.{stage.strange}: expected cmd, deps, params and "
+            "outs only, as what it reads is checked against them.\nWrite the stages out one by one."
+        )
+    params = Path(pipeline.PARAMS)
+    text = params.read_text(encoding="utf-8") if params.is_file() else ""
+    stage = stage.resolved(yaml_file.parse(text, pipeline.PARAMS) or {})
+    return Declared(
+        stage=stage.name,
+        deps=stage.deps,
+        outs=tuple(out.path for out in stage.outs),
+        params=stage.params,
+        network=stage.network,
+    )
+
+
+def check_inputs(stage: Declared) -> None:
+    """Compares every input that an earlier stage made with what dvc.lock recorded of it.
+
+    By hand, stages may have been run since dvc.lock was written: then a difference is told. When
+    DVC runs the stage, its lock is current, and a difference is damage.
+
+    Raises:
+        UserError: DVC runs the stage, and an input is not what was recorded.
+    """
+    if not Path(pipeline.LOCK).is_file():
+        return
+    outs = {
+        path: (name, digest)
+        for name, entry in pipeline.load_lock(Path()).items()
+        for path, digest in entry.outs.items()
+        if digest and name != stage.stage
+    }
+    for dep in stage.deps:
+        for out, (maker, digest) in outs.items():
+            if pipeline.within(dep, out) and Path(dep).exists():
+                for path, expected, actual in differences(Path(out), digest):
+                    _tell(path, maker, expected, actual)
+
+
+def differences(path: Path, digest: str) -> Iterator[tuple[Path, str, str]]:
+    """The files of an out that differ from their MD5: path, MD5 expected, MD5 there."""
+    if not digest.endswith(".dir"):
+        if (actual := md5(path)) != digest:
+            yield path, digest, actual
+        return
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    there = {file.relative_to(path).as_posix(): md5(file) for file in files}
+    tree = [{"md5": there[name], "relpath": name} for name in sorted(there)]
+    text = json.dumps(tree, sort_keys=True).encode()
+    if (whole := hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir") == digest:
+        return
+    expected = _listing(digest)
+    if not expected:
+        yield path, digest, whole
+    for name in sorted({*expected, *there}):
+        if expected and expected.get(name) != there.get(name):
+            yield path / name, expected.get(name, ""), there.get(name, "")
+
+
+def md5(path: Path) -> str:
+    """The MD5 of a file; empty when there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _listing(digest: str) -> dict[str, str]:
+    """The files of a folder as DVC's cache lists them; none where the list is not there."""
+    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
+    try:
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _tell(path: Path, maker: str, expected: str, actual: str) -> None:
+    name = path.as_posix()
+    if "DVC_ROOT" not in os.environ:
+        print(
+            f"{name}: not the one that {pipeline.LOCK} has of {maker}; made by hand since?",
+            file=sys.stderr,
+        )
+        return
+    raise UserError(
+        f"{name}: expected what {maker} made, MD5 {expected or 'none'}, found "
+        f"{actual or 'none'}: it was overwritten, or DVC's cache is damaged.\n"
+        "Run `python -m tools.audit --mend`, which removes what is damaged, then `dvc repro`."
+    )

@@ -1,0 +1,202 @@
+"""The parameters that each stage reads, by reading them: ``python observed.py STAGES``.
+
+The stages are loaded with everything heavy replaced by stand-ins, up to ``stage.run``, and the
+function that they hand to it is called, once for each params file. It runs in a process of its own.
+"""
+
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+from stages.lib.core.errors import UserError
+
+HEAVY = ("keras", "tensorflow", "matplotlib", "PIL", "pooch", "requests", "zlib_ng", "h5py")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What reading the settings of one stage showed.
+
+    Attributes:
+        params: Pairs of a file and a key, without those inside a section that was read whole.
+        modules: Source files of the repository that were loaded.
+        error: Why the settings could not be read; else empty.
+    """
+
+    params: frozenset[tuple[str, str]]
+    modules: frozenset[str]
+    error: str
+
+
+def observe(root: Path, modules: Sequence[str], texts: Mapping[str, str]) -> dict[str, Any]:
+    """What every stage reads with every params file.
+
+    Args:
+        root: The top folder of the repository.
+        modules: The stages, as ``stages/NAME``.
+        texts: The params files: their names and contents.
+
+    Returns:
+        By the name of the params file, by module, an ``Observation``.
+    """
+    given = json.dumps({"root": str(root), "modules": list(modules), "texts": dict(texts)})
+    command = [sys.executable, "-B", "-m", "tools.audit.observed"]
+    here = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(here)])}
+    done = subprocess.run(  # noqa: S603 own words
+        command,
+        cwd=root,
+        env=environment,
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(
+            f"the stages could not be loaded: {done.stderr.strip().splitlines()[-1]}.\n"
+            "Run the stage itself, which says more."
+        )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return {
+        file: {
+            module: Observation(
+                frozenset((name, key) for name, key in seen["params"]),
+                frozenset(seen["modules"]),
+                seen["error"],
+            )
+            for module, seen in stages.items()
+        }
+        for file, stages in answer.items()
+    }
+
+
+def outermost(pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs whose key lies in no other's section."""
+
+    def covered(pair: tuple[str, str]) -> bool:
+        return any(
+            file == pair[0] and key != pair[1] and (not key or pair[1].startswith(f"{key}."))
+            for file, key in pairs
+        )
+
+    return sorted(pair for pair in pairs if not covered(pair))
+
+
+class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a stand-in for every module of the heavy libraries."""
+
+    def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+        if name.partition(".")[0] in HEAVY:
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return mock.MagicMock(__path__=[], __spec__=spec, __name__=spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+def _files(names: Iterable[str], root: Path) -> list[str]:
+    """The source files of the repository among loaded modules."""
+    paths = [getattr(sys.modules[name], "__file__", None) for name in names]
+    return [
+        Path(path).relative_to(root).as_posix()
+        for path in paths
+        if isinstance(path, str) and Path(path).is_relative_to(root)
+    ]
+
+
+def _main() -> None:
+    given = json.load(sys.stdin)
+    root, params = Path(given["root"]), set[tuple[str, str]]()
+    sys.path.insert(0, str(root))
+    sys.meta_path.insert(0, _StandIns())
+    from stages.lib.core import config, stage
+
+    raw = config.read
+
+    def read(file: str) -> dict[str, Any]:
+        frame = sys._getframe(1)
+        name = frame.f_code.co_filename.replace("\\", "/")
+        if not name.endswith(("core/config.py", "data/catalogue.py")):
+            params.add((file, ""))  # all of it, by whoever calls it directly
+        return raw(file)
+
+    config.read = read
+    one_of = config.one_of
+
+    def of_any(name: str, allowed: Iterable[str], where: str) -> str:
+        names = list(allowed)  # a stand-in for Keras knows no names of optimizers
+        return one_of(name, names or [name], where)
+
+    config.one_of = of_any
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "stages.param":
+            params.add((str(arguments[0]), str(arguments[1])))
+
+    sys.addaudithook(hook)
+    readers: dict[str, Callable[[], object]] = {}
+    errors: dict[str, str] = {}
+    os.chdir(root)
+    early: dict[str, set[tuple[str, str]]] = {}
+    loaded_early: dict[str, set[str]] = {}
+    for module in given["modules"]:
+        params.clear()
+        present = set(sys.modules)
+        with mock.patch.object(stage, "run", lambda reader, *_, **__: readers.update(last=reader)):
+            readers.pop("last", None)
+            try:
+                runpy.run_module(module.replace("/", "."), run_name="__main__")
+                errors[module] = "" if "last" in readers else "it does not call stage.run"
+            except (Exception, SystemExit) as error:
+                errors[module] = f"{type(error).__name__}: {error}"
+            readers[module] = readers.get("last", lambda: None)
+        early[module] = set(params)
+        loaded_early[module] = set(_files(set(sys.modules) - present, root))
+        for name in set(sys.modules) - present:
+            if name.startswith("stages."):
+                del sys.modules[name]  # or the next stage would not load it
+    answer: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for path in root.glob("*.yaml"):
+            (Path(folder) / path.name).write_bytes(path.read_bytes())
+        os.chdir(folder)
+        for file, text in given["texts"].items():
+            Path("params.yaml").write_text(text, encoding="utf-8")
+            for module in given["modules"]:
+                params.clear()
+                before, reason = set(sys.modules), errors[module]
+                try:
+                    readers[module]()
+                except (Exception, SystemExit) as failure:
+                    reason = reason or str(failure)
+                answer.setdefault(file, {})[module] = {
+                    "params": outermost(params | early[module]),
+                    "modules": sorted(
+                        {*_files(set(sys.modules) - before, root), *loaded_early[module]}
+                    ),
+                    "error": " ".join(reason.split()),
+                }
+                for name in set(sys.modules) - before:
+                    if name.startswith("stages.models."):
+                        del sys.modules[name]  # or the next stage would not load it
+        os.chdir(root)
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    _main()
