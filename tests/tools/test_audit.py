@@ -27,7 +27,6 @@ STAGES = pipeline.parse(TEXT)
 MAIN = importlib.import_module("tools.audit.__main__").main
 
 STAGE = """
-from dataclasses import dataclass
 from pathlib import Path
 
 from stages.lib.core import config, files, stage, versions
@@ -36,14 +35,13 @@ NUMBERS = Path("data/numbers")
 RESULT = Path("reports/scaled.txt")
 
 
-@dataclass(frozen=True)
-class Params:
+class Params(config.Schema, frozen=True):
     factor: int
     offset: int
 
 
 def read_settings() -> Params:
-    versions.require("pyyaml")
+    versions.require("msgspec", "pyyaml")
     return config.section(config.PARAMS, "scale", Params)
 
 
@@ -70,7 +68,7 @@ def main(settings: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(lambda: versions.require("pyyaml"), main, [SCALED])
+    stage.run(lambda: versions.require("msgspec", "pyyaml"), main, [SCALED])
 """
 
 DVC = """\
@@ -88,6 +86,7 @@ stages:
     params:
       - scale
       - environment.yaml:
+          - msgspec
           - pyyaml
     outs:
       - reports/scaled.txt
@@ -97,6 +96,7 @@ stages:
     deps: [reports/scaled.txt, stages/__init__.py, stages/count.py, stages/lib/core]
     params:
       - environment.yaml:
+          - msgspec
           - pyyaml
     metrics:
       - reports/metrics.json:
@@ -147,8 +147,12 @@ def fill(path: Path) -> None:
         "stages/count.py": COUNT,
         "dvc.yaml": DVC,
         "params.yaml": "scale:\n  factor: 2\n  offset: 1\n",
-        "environment.yaml": f'pyyaml: "{metadata.version("pyyaml")}"\n',
-        "requirements.txt": f"pyyaml=={metadata.version('pyyaml')}\n",
+        "environment.yaml": "".join(
+            f'{name}: "{metadata.version(name)}"\n' for name in ("msgspec", "pyyaml")
+        ),
+        "requirements.txt": "".join(
+            f"{name}=={metadata.version(name)}\n" for name in ("msgspec", "pyyaml")
+        ),
         ".gitignore": "/reports/scaled.txt\n__pycache__/\n",
         ".dvcignore": "*.swp\n",
         "data/numbers/one.txt": "1",
@@ -301,7 +305,7 @@ def test_a_new_helper_of_train_is_caught(repository: Any) -> None:
 
 
 def test_the_small_repository_passes(small: Small) -> None:
-    assert "ok: 2 stages, 8 deps and 3 params" in small.passes()
+    assert "ok: 2 stages, 8 deps and 5 params" in small.passes()
 
 
 @pytest.mark.parametrize(
@@ -358,7 +362,7 @@ def test_a_section_is_declared_as_a_section(small: Small) -> None:
 
 def test_a_field_that_nothing_uses_is_reported(small: Small) -> None:
     small.edit("stages/scale.py", " + params.offset", "")
-    small.fails("scale", "Params.offset", "stages/scale.py:14")
+    small.fails("scale", "Params.offset", "stages/scale.py:12")
 
 
 def test_fields_are_used_when_the_record_is_handed_on(small: Small) -> None:
@@ -402,7 +406,7 @@ def test_versions_do_not_drift_apart(small: Small) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("stages:\n\tscale: 1\n", ["dvc.yaml line 2", "not valid YAML"]),
+        ("stages:\n\tscale: 1\n", ["dvc.yaml: line 2", "not valid YAML"]),
         ("- a\n", ["dvc.yaml: expected a section"]),
         ("stages:\n  scale: 3\n", ["dvc.yaml: stages.scale: expected a section"]),
         ("stages:\n  scale: {cmd: x, deps: a}\n", ["stages.scale.deps: expected a list"]),
@@ -422,7 +426,7 @@ def test_without_dvc_yaml_it_says_where_to_go(small: Small) -> None:
 
 def test_code_that_is_no_python_is_an_error_of_the_users(small: Small) -> None:
     small.edit("stages/scale.py", "def main(", "def main((")
-    small.fails("ERROR: stages/scale.py line 22: not valid Python")
+    small.fails("ERROR: stages/scale.py line 20: not valid Python")
 
 
 def test_a_stage_that_it_cannot_judge_is_said(small: Small) -> None:
@@ -521,7 +525,7 @@ def test_an_input_made_anew_is_stale(locked: Small) -> None:
     first = text.index(digest)
     second = text.index(digest, first + 1)
     at = second if "  scale:" in text[first:second] else first
-    Path("dvc.lock").write_text(text[:at] + "0" * 32 + text[at + 32 :])
+    Path("dvc.lock").write_text(text[:at] + "a" * 32 + text[at + 32 :])
     locked.fails("count: reports/scaled.txt was made anew", option=("--lock",))
 
 

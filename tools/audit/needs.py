@@ -34,6 +34,11 @@ class Needs:
         """The parameters that it reads with any params file."""
         return set().union(*(seen.params for seen in self.observed.values()))
 
+    def now_and_then(self, dep: str, file: str) -> bool:
+        """Whether a plain dep is a module that only some of the params files choose by its name."""
+        chosen = [file in seen.modules for seen in self.observed.values()]
+        return dep == file and any(chosen) and not all(chosen)
+
     def names(self, path: str) -> bool:
         """Whether the code names a path, its last part, or a folder that it lies in."""
         parts = path.split("/")

@@ -159,7 +159,7 @@ def unread_deps(stage: Stage, need: Needs, variants: Any, _: set[str]) -> Iterat
             continue
         for path in sorted({pipeline.resolve(dep, content) for content in variants.values()}):
             modules = [file for file in need.present if within(file, path)]
-            idle = [file for file in modules if file not in files]
+            idle = [file for file in modules if file not in files or need.now_and_then(dep, file)]
             if idle:
                 what = f"declares {dep} and does not import {idle[0]}"
                 yield _needless(stage, "deps", "", dep, what)
