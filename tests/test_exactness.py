@@ -56,12 +56,12 @@ pathlib.Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 """
 
 IMPORTED = """
-import sys
+import importlib, sys
 from unittest import mock
 for name in ("keras", "tensorflow"):
     sys.modules[name] = mock.MagicMock()
-__import__("stages." + sys.argv[1])
-modules = [module for name, module in sys.modules.items() if name.startswith("stages.")]
+importlib.import_module("stages." + sys.argv[1]).read_settings()
+modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "stages"]
 print("\\n".join(filter(None, (getattr(module, "__file__", None) for module in modules))))
 """
 
@@ -140,15 +140,13 @@ def readers_by_key() -> dict[str, set[str]]:
 
 
 def importers_by_file(run: Callable[..., Any]) -> dict[str, set[str]]:
-    """The stages that import each source file, from running the imports."""
+    """The stages that import each source file, from importing it and reading its settings."""
     importers: dict[str, set[str]] = {}
     for stage in STAGES:
         done = run([sys.executable, "-c", IMPORTED, stage], ROOT)
         assert done.code == 0, done.err
         for line in done.out.splitlines():
             importers.setdefault(Path(line).relative_to(ROOT).as_posix(), set()).add(stage)
-    architecture = f"stages/models/{ACTIVE['model.architecture']}.py"
-    importers.setdefault(architecture, set()).add("train")
     return importers
 
 
