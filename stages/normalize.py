@@ -78,12 +78,15 @@ def raw_path(file: catalogue.File) -> Path:
     """
     path = RAW / file.name
     if not path.is_file():
-        raise files.missing(path)
-    found = files.sha256(path)
-    if found != file.sha256:
+        raise UserError(
+            f"{path.as_posix()}: not found, though {config.DATASETS} names it.\n"
+            f"Run `dvc repro`, which runs download first, or correct the name in {config.DATASETS}."
+        )
+    digest = files.sha256(path)
+    if digest != file.sha256:
         raise UserError(
             f"{path.as_posix()}: expected the configured data set's, SHA-256 {file.sha256}, "
-            f"found {found}.\nRun `dvc repro`, which runs download first."
+            f"found {digest}.\nRun `dvc repro`, which runs download first."
         )
     return path
 

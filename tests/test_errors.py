@@ -202,7 +202,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "environment.yaml: not found in …": ("normalize", {"file:environment.yaml": DELETED}),
     # Raw data
-    "data/raw/train_images.gz: not found; …": (
+    "data/raw/train_images.gz: not found, …": (
         "normalize",
         {"file:data/raw/train_images.gz": DELETED},
     ),

@@ -173,9 +173,12 @@ class Trial:
         return problems
 
     def named(self) -> tuple[str, ...]:
-        """How a message may begin: an output or its folder, the checkpoint, the cache, /tmp."""
+        """How a message may begin: an output or its folder, the checkpoint, the cache, /tmp.
+
+        Or with ``assets``, the folder that Keras removes after it has saved a model.
+        """
         folders = [str(Path(output).parent) for output in self.outputs]
-        return (*folders, ".checkpoints", str(self.folder), tempfile.gettempdir())
+        return (*folders, ".checkpoints", "assets", str(self.folder), tempfile.gettempdir())
 
     def hidden_only(self, now: Tree) -> bool:
         """Whether a tree differs from the one wanted by hidden files alone."""

@@ -21,7 +21,7 @@ def strike(stage: str, folder: Path, flips: int) -> None:
     result = json.loads(done.out.splitlines()[-1])
     assert result["problems"] == []
     assert set(READ[stage]) <= set(result["struck"])
-    assert min(result["struck"].values()) > flips
+    assert min(result["struck"].values()) >= flips
 
 
 @pytest.mark.parametrize("stage", ["download", "normalize"])

@@ -45,7 +45,7 @@ THROUGH_DVC = [
     "download:write:1:fails",
     "download:rename:1:dies",
     "normalize:write:9:dies",
-    "normalize:open:3:fails",
+    "normalize:open:3:keeps failing",
     "train:write:20:dies",
     "train:fsync:2:dies",
     "train:rename:4:fails",

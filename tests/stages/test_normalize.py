@@ -269,8 +269,8 @@ def test_a_missing_raw_file_names_the_command_that_makes_it(
     project.put_raw()
     (project.path / "data/raw/test_labels.gz").unlink()
     assert run_stage("normalize").message == (
-        "data/raw/test_labels.gz: not found; an earlier stage makes it.\n"
-        "Run `dvc repro`, which runs every stage whose inputs changed."
+        "data/raw/test_labels.gz: not found, though datasets.yaml names it.\n"
+        "Run `dvc repro`, which runs download first, or correct the name in datasets.yaml."
     )
 
 

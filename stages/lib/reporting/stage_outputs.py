@@ -135,10 +135,12 @@ def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
         raise files.missing(path) from None
     except (ValueError, RecursionError) as error:
         raise unexpected(path, "JSON", str(error)) from None
-    present = list(content) if isinstance(content, dict) else []
+    if not isinstance(content, dict):
+        raise unexpected(path, "a JSON object", type(content).__name__)
+    present = list(content)
     if lacking := [key for key in keys if key not in present]:
         raise unexpected(path, f"the key {lacking[0]}", ", ".join(present) or "no keys")
-    return dict(content)
+    return content
 
 
 def _no_number(constant: str) -> float:
