@@ -154,7 +154,7 @@ EDITS = {
     "exec of a file": Edit("exec(open('stages/lib/extra.py').read())", word="extra.py"),
     "importlib.resources": Edit(
         "from importlib import resources; resources.files('assets').joinpath('x.csv').read_text()",
-        word="assets",
+        word="which small does not declare",  # the folder or, from 3.13 on, the one above it
     ),
     "pkgutil": Edit(
         "import pkgutil; pkgutil.get_data('stages.lib.core.files', '../../../assets/x.csv')"

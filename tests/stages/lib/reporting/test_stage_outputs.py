@@ -115,7 +115,11 @@ def test_calibration_has_no_values_where_no_images_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{", "expected JSON"), ("[1]", "key loss; found no keys"), ('{"a": 1}', "key loss; found a")],
+    [
+        ("{", "expected JSON"),
+        ("[1]", "a JSON object; found list"),
+        ('{"a": 1}', "key loss; found a"),
+    ],
 )
 def test_broken_metrics_are_an_error(tmp_path: Path, content: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
