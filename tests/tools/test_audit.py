@@ -5,18 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
 
 from stages.lib.core import pipeline, yaml_file
 from stages.lib.core.errors import UserError
-from tools.audit import configuration, history, repair, rules, sources
+from tools.audit import configuration, history, observed, repair, rules, sources
 from tools.audit.finding import Change, Finding
 
 ROOT = Path(__file__).parents[2]
@@ -186,6 +188,20 @@ def found() -> dict[str, Any]:
 def test_this_repository_declares_what_its_code_reads() -> None:
     findings, _, _ = rules.check(ROOT)
     assert [str(finding) for finding in findings] == []
+
+
+def test_an_environment_inside_the_repository_is_no_part_of_it(tmp_path: Path) -> None:
+    names = {
+        "ours": tmp_path / "stages" / "ours.py",
+        "theirs": tmp_path / "any" / "lib" / "site-packages" / "theirs.so",
+        "python": tmp_path / "env" / "lib" / "json" / "__init__.py",
+    }
+    modules = {name: types.SimpleNamespace(__file__=str(path)) for name, path in names.items()}
+    with (
+        mock.patch.dict(sys.modules, modules),
+        mock.patch.object(sys, "prefix", str(tmp_path / "env")),
+    ):
+        assert observed._files(names, tmp_path) == ["stages/ours.py"]
 
 
 DECLARED = [

@@ -110,12 +110,23 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _files(names: Iterable[str], root: Path) -> list[str]:
-    """The source files of the repository among loaded modules."""
-    paths = [getattr(sys.modules[name], "__file__", None) for name in names]
+    """The source files of the repository among loaded modules.
+
+    An environment inside the repository, whatever its name, is no part of it.
+    """
+    installed = [
+        folder
+        for folder in (Path(sys.prefix), Path(sys.base_prefix))
+        if not root.is_relative_to(folder)
+    ]
+    named = [getattr(sys.modules[name], "__file__", None) for name in names]
+    paths = [Path(name) for name in named if isinstance(name, str)]
     return [
-        Path(path).relative_to(root).as_posix()
+        path.relative_to(root).as_posix()
         for path in paths
-        if isinstance(path, str) and Path(path).is_relative_to(root)
+        if path.is_relative_to(root)
+        and "site-packages" not in path.parts
+        and not any(path.is_relative_to(folder) for folder in installed)
     ]
 
 
