@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "models"
 
 
-def builder(architecture: str) -> Callable[..., Any]:
+def builder(architecture: str) -> "Callable[..., keras.Model]":
     """The ``build`` of an architecture: input shape, number of classes and its own arguments.
 
     Raises:
         UserError: There is no module of that name.
     """
-    build: Callable[..., Any] = _module(architecture).build
+    build: Callable[..., keras.Model] = _module(architecture).build
     return build
 
 
@@ -45,7 +45,7 @@ def build(
         raise UserError(
             f"{config.PARAMS}: model.{architecture}.{problem}.\nCorrect it and run again."
         )
-    model = module.build(input_shape, num_classes, **arguments)
+    model: keras.Model = module.build(input_shape, num_classes, **arguments)
     where = f"stages/models/{architecture}.py: build"
     if mismatch := mismatch_of(model, input_shape, num_classes):
         raise UserError(f"{where}: expected {mismatch}.\nMend it and run again.")

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,18 @@ from stages.lib.core import files
 FOLDER = Path(".checkpoints")
 
 History = list[dict[str, float]]  # one row an epoch
+
+
+class Variable(Protocol):
+    """What a state consists of, as Keras's variables are."""
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """The value, of a fixed shape and type."""
+        ...
+
+    def assign(self, value: npt.NDArray[Any], /) -> object:
+        """Sets the value."""
+        ...
 
 
 class Checkpoint:
@@ -31,7 +43,7 @@ class Checkpoint:
     def __init__(self, key: str) -> None:
         self._path = FOLDER / f"{key}.npz"
 
-    def save(self, variables: Sequence[Any], history: History) -> None:
+    def save(self, variables: Sequence[Variable], history: History) -> None:
         """Keeps the state after an epoch, in place of the one before when it is whole on disk."""
         arrays = {f"variable_{at}": variable.numpy() for at, variable in enumerate(variables)}
         with files.replacing(self._path) as temporary, temporary.open("wb") as stream:
@@ -39,7 +51,7 @@ class Checkpoint:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def restore(self, variables: Sequence[Any]) -> History:
+    def restore(self, variables: Sequence[Variable]) -> History:
         """Sets the variables to the kept state and returns its history; none kept, none returned.
 
         A state that is damaged or of another configuration is left alone, with a word about it.
@@ -60,7 +72,7 @@ class Checkpoint:
         print(f"Going on after epoch {len(history)}, where an earlier training was interrupted.")
         return history
 
-    def _read(self, variables: Sequence[Any]) -> tuple[list[npt.NDArray[Any]], History]:
+    def _read(self, variables: Sequence[Variable]) -> tuple[list[npt.NDArray[Any]], History]:
         """The kept values of ``variables``, of their shapes and types, and the history."""
         with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             arrays = [content[f"variable_{at}"] for at in range(len(variables))]

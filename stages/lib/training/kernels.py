@@ -9,13 +9,13 @@ the same formula is left alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    Update = Callable[[tf.Tensor, Any, tf.Tensor], None]
+    Update = Callable[[tf.Tensor, tf.Variable, tf.Tensor], None]
 
 
 def fuse(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
@@ -29,17 +29,17 @@ def fuse(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     }
     kind = type(optimizer)  # not isinstance: a subclass may have another formula
     if kind in updates and not getattr(optimizer, "amsgrad", False):
-        optimizer.update_step = updates[kind](optimizer)
+        optimizer.update_step = updates[kind](optimizer)  # type: ignore[method-assign]
     for layer in model._flatten_layers():
         if type(layer) is keras.layers.BatchNormalization and _is_plain(layer):
-            layer.call = _batch_norm(layer)
+            layer.call = _batch_norm(layer)  # type: ignore[method-assign]
 
 
-def _adam(optimizer: Any) -> Update:
+def _adam(optimizer: keras.optimizers.Adam) -> Update:
     """Adam's update. Source: Kingma and Ba, Adam, 2015, end of section 2."""
     import tensorflow as tf
 
-    def update(gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+    def update(gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         index = optimizer._get_variable_index(variable)
         step = tf.cast(optimizer.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -58,11 +58,11 @@ def _adam(optimizer: Any) -> Update:
     return update
 
 
-def _sgd(optimizer: Any) -> Update:
+def _sgd(optimizer: keras.optimizers.SGD) -> Update:
     """Gradient descent's update with or without (Nesterov) momentum."""
     import tensorflow as tf
 
-    def update(gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+    def update(gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         rate = tf.cast(learning_rate, variable.dtype)
         gradient = tf.cast(gradient, variable.dtype)
         if not optimizer.momentum:
@@ -81,25 +81,30 @@ def _sgd(optimizer: Any) -> Update:
     return update
 
 
-def _is_plain(layer: Any) -> bool:
+def _is_plain(layer: keras.layers.BatchNormalization) -> bool:
     """Whether batch normalization is over images' last axis and nothing special."""
     special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
     return not special and len(layer.input.shape) == 4 and layer.axis in (-1, 3)
 
 
-def _batch_norm(layer: Any) -> Callable[..., tf.Tensor]:
+def _batch_norm(layer: keras.layers.BatchNormalization) -> Callable[..., tf.Tensor]:
     """The layer's ``call`` with a fused kernel in training."""
     import tensorflow as tf
 
-    plain = layer.call
+    plain: Callable[..., tf.Tensor] = layer.call
+    gamma, beta, *averages = cast(  # None only in a layer without scale and center, or not built
+        "list[keras.Variable]", [layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance]
+    )
 
-    def call(inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
+    def call(
+        inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         if not (training and layer.trainable) or mask is not None or inputs.dtype != tf.float32:
             return plain(inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=layer.gamma.value,
-            offset=layer.beta.value,
+            scale=gamma.value,
+            offset=beta.value,
             mean=[],
             variance=[],
             epsilon=layer.epsilon,
@@ -107,7 +112,7 @@ def _batch_norm(layer: Any) -> Callable[..., tf.Tensor]:
         )
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
         variance *= (count - 1) / count  # the kernel divides by count - 1, Keras by count
-        for moving, batch in (layer.moving_mean, mean), (layer.moving_variance, variance):
+        for moving, batch in zip(averages, (mean, variance), strict=True):
             moving.assign(moving * layer.momentum + batch * (1 - layer.momentum))
         return outputs
 

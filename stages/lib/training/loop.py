@@ -72,12 +72,12 @@ class Loop:
             optimizer.build(model.trainable_variables)
         kernels.fuse(model, optimizer)
         if self._replicas > 1:  # _gradients has summed them by then
-            optimizer._all_reduce_sum_gradients = lambda pairs: pairs
+            optimizer._all_reduce_sum_gradients = lambda pairs: pairs  # type: ignore[method-assign]
         self._train = tf.function(self._steps, autograph=False)
         self._test = tf.function(self._test_batch, autograph=False, reduce_retracing=True)
 
     @property
-    def variables(self) -> list[Any]:
+    def variables(self) -> list[keras.Variable]:
         """All state of the training."""
         return [*self._model.variables, *self._optimizer.variables]
 
@@ -218,7 +218,7 @@ class Loop:
         return tf.stack([self._seed, iterations * self._replicas + _replica()])
 
 
-def _replica() -> Any:
+def _replica() -> tf.Tensor:
     """The number of the replica that runs this, from 0 on."""
     import tensorflow as tf
 

@@ -1,6 +1,6 @@
 """Keras's optimizers by name, and the fused kernels that TensorFlow has for some of them."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +38,7 @@ def make(name: str, weight_decay: float) -> "keras.optimizers.Optimizer":
     return optimizer
 
 
-def _kinds() -> dict[str, Any]:
+def _kinds() -> "dict[str, type[keras.optimizers.Optimizer]]":
     """Keras's optimizers by their lower-case names."""
     import keras
 
