@@ -80,7 +80,9 @@ def entry(name: str, archive: Path, class_names: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the archive and prints the entry."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.import_images", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("name")
     parser.add_argument("--size", default="28x28", help="width x height in pixels")

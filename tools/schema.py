@@ -1,9 +1,10 @@
-"""JSON schemas of params.yaml, datasets.yaml and environment.yaml, for editors.
+"""Writes schemas/, the JSON schemas of the YAML files for editors: ``python -m tools.schema``.
 
-``python -m tools.schema`` writes schemas/ out of the types that the stages check; an editor that
-reads ``# yaml-language-server:`` then marks a misspelt key or value as it is typed.
+They are made of the types that the stages check; an editor that reads ``# yaml-language-server:``
+then marks a misspelt key or value as it is typed.
 """
 
+import argparse
 import importlib
 import json
 import sys
@@ -97,12 +98,14 @@ def texts() -> dict[str, str]:
 
 def main() -> None:
     """Writes schemas/, without TensorFlow: only the types of the stages are looked at."""
+    argparse.ArgumentParser(prog="python -m tools.schema", description=__doc__).parse_args()
     for library in ("keras", "tensorflow"):
         sys.modules.setdefault(library, mock.MagicMock())
     SCHEMAS.mkdir(exist_ok=True)
     for name, text in texts().items():
         with files.replacing(SCHEMAS / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{len(texts())} schemas in {SCHEMAS}/")
 
 
 if __name__ == "__main__":
