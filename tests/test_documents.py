@@ -46,6 +46,15 @@ def test_links_lead_to_files_and_headings(path: Path) -> None:
             assert anchor in anchors(target), link
 
 
+def test_pictures_are_there_and_described() -> None:
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for source in re.findall(r'<(?:img src|source [^>]*srcset)="([^"]+)"', text):
+            assert (path.parent / source).stat().st_size < 100_000, source
+        assert all(len(alt) > 20 for alt in re.findall(r'<img [^>]*alt="([^"]*)"', text))
+        assert len(re.findall("<img ", text)) == len(re.findall('<img [^>]*alt="', text))
+
+
 def commands() -> Iterator[tuple[str, str]]:
     for path in DOCUMENTS:
         for match in re.finditer(
