@@ -1,10 +1,10 @@
 """Normalize: raw files to float32 images from 0 to 1, in a training, validation and test split."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,18 @@ from stages.lib import split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
 from stages.lib.data import catalogue, formats, splits
-from stages.lib.data.formats import Raw
+from stages.lib.data.formats import Part, Raw, images
+
+if TYPE_CHECKING:  # Pillow is imported where it has work
+    from stages.lib.data import decoding
 
 RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
 PIECE = 4096  # images that are float32 at once
+IMAGES = "images"  # the format whose images are decoded
+WHITE = 255  # and what they are decoded to
+
+Side = Annotated[int, Meta(ge=1, le=4096, description="pixels")]
 
 
 class Params(config.Schema, frozen=True):
@@ -29,6 +36,27 @@ class Params(config.Schema, frozen=True):
         Meta(ge=0, lt=1, description="fraction of the training images held out, by class"),
     ] = 0.1
     seed: Annotated[int, Meta(ge=0, le=4294967295, description="draws the held-out images")] = 1
+    test_fraction: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="fraction of image files to test on, where none are given"),
+    ] = 0.2
+    size: (
+        Side
+        | Annotated[list[Side], Meta(min_length=2, max_length=2, description="height and width")]
+        | None
+    ) = None
+    colour: Literal["grey", "rgb"] | None = None
+    resize: Annotated[
+        Literal["pad", "crop", "stretch"],
+        Meta(description="pad and crop keep the proportions"),
+    ] = "pad"
+    background: Annotated[
+        Literal["white", "black"],
+        Meta(description="behind transparent images and around padded ones"),
+    ] = "white"
+    unreadable: Annotated[
+        Literal["fail", "skip"], Meta(description="what to do about files that are no image")
+    ] = "fail"
 
 
 class Entry(config.Schema, frozen=True):
@@ -51,23 +79,18 @@ class Settings:
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
-    versions.require("msgspec", "numpy", "pyyaml", "zlib-ng")
+    versions.require("msgspec", "numpy", "pillow", "pyyaml", "zlib-ng")
     dataset, entry = catalogue.active(Entry)
     known = formats.by_name()
     where = f"{config.DATASETS}: {dataset}"
     parts = known[config.one_of(entry.format, known, f"{where}.format")].FILES
     catalogue.check_parts(entry.files, parts, f"{where}.files: format {entry.format}")
+    if entry.format == IMAGES and entry.pixel_max != WHITE:
+        raise UserError(
+            f"{where}.pixel_max: expected {WHITE}, to which image files are decoded, "
+            f"found {entry.pixel_max:g}.\nSet it to {WHITE}."
+        )
     return Settings(dataset, entry, config.section(config.PARAMS, "normalize", Params))
-
-
-def read_raw(entry: Entry) -> tuple[Raw, Raw]:
-    """The training and the test set as published.
-
-    Raises:
-        UserError: A file is missing, or not in the format.
-    """
-    paths = {part: raw_path(file) for part, file in entry.files.items()}
-    return formats.by_name()[entry.format].read(paths)
 
 
 def raw_path(file: catalogue.File) -> Path:
@@ -129,57 +152,133 @@ def scale(images: npt.NDArray[Any], pixel_max: float) -> npt.NDArray[np.float32]
     return scaled
 
 
+def target(params: Params) -> "decoding.Target":
+    """What images are to become."""
+    from stages.lib.data import decoding
+
+    size = (params.size, params.size) if isinstance(params.size, int) else params.size
+    background = WHITE if params.background == "white" else 0
+    return decoding.Target(
+        (size[0], size[1]) if size else None, params.colour, params.resize, background
+    )
+
+
+def array_parts(settings: Settings) -> dict[str, Part]:
+    """The three splits of a format of arrays.
+
+    Raises:
+        UserError: A file is missing, not in the format, or not as its entry states.
+    """
+    entry, params = settings.entry, settings.params
+    paths = {part: raw_path(file) for part, file in entry.files.items()}
+    training, test = formats.by_name()[entry.format].read(paths)
+    check(training, "training", entry)
+    check(test, "test", entry)
+    if training[0].shape[1:] != test[0].shape[1:]:
+        shape = training[0].shape[1:]
+        raise _unexpected(
+            "test", f"images of shape {shape} as for training", f"{test[0].shape[1:]}"
+        )
+    chosen, held_out = splits.hold_out(training[1], params.validation_fraction, params.seed)
+    return {
+        "train": array_part(training, chosen, settings),
+        "validation": array_part(training, held_out, settings),
+        "test": array_part(test, np.arange(len(test[1])), settings),
+    }
+
+
+def array_part(raw: Raw, chosen: npt.NDArray[np.intp], settings: Settings) -> Part:
+    """The images of some indices, scaled, and of the size and colour asked for.
+
+    Raises:
+        UserError: A colour is asked for, and the images have other than 1 or 3 channels.
+    """
+    x, y = raw
+    params, pixel_max = settings.params, settings.entry.pixel_max
+    reshaped = params.size is not None or params.colour is not None
+    if params.colour and x.ndim == 4 and x.shape[3] not in (1, 3):
+        raise UserError(
+            f"{config.PARAMS}: normalize.colour: expected images of 1 or 3 channels, "
+            f"found {x.shape[3]}.\nSet it to null."
+        )
+
+    def pieces() -> Iterator[npt.NDArray[np.float32]]:
+        for start in range(0, len(chosen), PIECE):
+            yield ready(x[chosen[start : start + PIECE]])
+
+    def ready(piece: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        scaled = scale(piece, pixel_max)
+        if not reshaped:
+            return scaled
+        from stages.lib.data import decoding
+
+        return decoding.arrays(scaled, target(params))
+
+    return Part(ready(x[:1]).shape[1:], y[chosen].astype(np.int64), None, pieces)
+
+
 def untrained(labels: npt.NDArray[Any], class_names: Sequence[str]) -> list[str]:
     """The names of the classes that the training labels (N integers) lack."""
     present = set(np.unique(labels).tolist())
     return [name for label, name in enumerate(class_names) if label not in present]
 
 
-def main(settings: Settings) -> None:
-    """Writes data/normalized/{train,validation,test}.npz."""
+def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> None:
+    """Writes {train,validation,test}.npz in a folder."""
     entry = settings.entry
-    (images, labels), test = read_raw(entry)
-    check((images, labels), "training", entry)
-    check(test, "test", entry)
-    if images.shape[1:] != test[0].shape[1:]:
-        shape = images.shape[1:]
-        raise _unexpected(
-            "test", f"images of shape {shape} as for training", f"{test[0].shape[1:]}"
-        )
-    training, held_out = splits.hold_out(
-        labels, settings.params.validation_fraction, settings.params.seed
-    )
-    parts: dict[str, tuple[Raw, npt.NDArray[np.intp]]] = {
-        "train": ((images, labels), training),
-        "validation": ((images, labels), held_out),
-        "test": (test, np.arange(len(test[1]))),
-    }
-    for name in untrained(labels[training], catalogue.names(entry.class_names, "en")):
+    for name in untrained(parts["train"].labels, catalogue.names(entry.class_names, "en")):
         print(
             f"WARNING: class {name} has no training image; no model can learn it.", file=sys.stderr
         )
     print(f"{settings.dataset}, pixels 0 to {entry.pixel_max:g} to float32 0 to 1:")
+    for name, part in parts.items():
+        split = split_file.Split(
+            images=np.broadcast_to(np.float32(0), (len(part.labels), *part.shape)),
+            labels=part.labels,
+            class_names=catalogue.names(entry.class_names, "en"),
+            class_names_zh=catalogue.names(entry.class_names, "zh"),
+            pixel_max=entry.pixel_max,
+            names=part.names,
+        )
+        path = temporary / f"{name}.npz"
+        split_file.write(path, split, part.pieces())
+        print(
+            f"  {name + ':':<12}images {split.images.shape}, labels {split.labels.shape}, "
+            f"{path.stat().st_size / 1e6:.1f} MB in {(NORMALIZED / path.name).as_posix()}"
+        )
+
+
+def image_parts(settings: Settings, scratch: BinaryIO) -> dict[str, Part]:
+    """The three splits of an archive of image files.
+
+    Raises:
+        UserError: The archive or a file in it cannot be used; see the format.
+    """
+    entry, params = settings.entry, settings.params
+    options = images.Options(
+        target(params),
+        params.test_fraction,
+        params.validation_fraction,
+        params.seed,
+        params.unreadable == "skip",
+    )
+    paths = {part: raw_path(file) for part, file in entry.files.items()}
+    class_names = catalogue.names(entry.class_names, "en")
+    parts, survey = images.read(paths, class_names, options, scratch)
+    for line in survey.lines():
+        print(line)
+    return parts
+
+
+def main(settings: Settings) -> None:
+    """Writes data/normalized/{train,validation,test}.npz."""
     with files.replacing(NORMALIZED) as temporary:
         temporary.mkdir()
-        for name, ((x, y), chosen) in parts.items():
-            split = split_file.Split(
-                images=np.broadcast_to(np.float32(0), (len(chosen), *x.shape[1:])),
-                labels=y[chosen].astype(np.int64),
-                class_names=catalogue.names(entry.class_names, "en"),
-                class_names_zh=catalogue.names(entry.class_names, "zh"),
-                pixel_max=entry.pixel_max,
-            )
-            path = temporary / f"{name}.npz"
-            starts = range(0, len(chosen), PIECE)
-            split_file.write(
-                path,
-                split,
-                (scale(x[chosen[start : start + PIECE]], entry.pixel_max) for start in starts),
-            )
-            print(
-                f"  {name + ':':<12}images {split.images.shape}, labels {split.labels.shape}, "
-                f"{path.stat().st_size / 1e6:.1f} MB in {(NORMALIZED / path.name).as_posix()}"
-            )
+        if settings.entry.format == IMAGES:
+            with files.scratch(temporary / "train.npz") as pixels:
+                write(image_parts(settings, pixels), temporary, settings)
+        else:
+            write(array_parts(settings), temporary, settings)
 
 
 if __name__ == "__main__":

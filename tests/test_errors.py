@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from stages.lib.core import stage as stages
 from stages.lib.core.errors import UserError
@@ -28,9 +30,19 @@ from tests.faults.prepared import ENVIRONMENT, prepare
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 DELETED = object()
 
+
+def _png(size: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (size, size), 7).save(stream, "PNG")
+    return stream.getvalue()
+
+
+PIXEL, PIXELS = _png(1), _png(2)
+
 # By the words of the page: the stage, and what is changed where it would run well. A change is of
 # a key (params:KEY, datasets:KEY, environment:KEY), of a file (file:PATH), of a published file and
-# its SHA-256 (publish:ROLE), or of an archive's arrays (npz:).
+# its SHA-256 (publish:ROLE), of an archive's arrays (npz:), or it makes the data set an archive of
+# image files (images:).
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     # params.yaml
     "params.yaml: not found in …": ("normalize", {"file:params.yaml": DELETED}),
@@ -62,6 +74,40 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "params.yaml: normalize.seed: expected …, found …": (
         "normalize",
         {"params:normalize.seed": -1},
+    ),
+    "params.yaml: normalize.test_fraction: expected …, found …": (
+        "normalize",
+        {"params:normalize.test_fraction": 0},
+    ),
+    "params.yaml: normalize.size: expected …, found …": (
+        "normalize",
+        {"params:normalize.size": "96x96"},
+    ),
+    "params.yaml: normalize.colour: expected one of …; found …": (
+        "normalize",
+        {"params:normalize.colour": "gray"},
+    ),
+    "params.yaml: normalize.colour: expected images of 1 or 3 channels, …": (
+        "normalize",
+        {
+            "params:normalize.colour": "grey",
+            "npz:": {
+                "x_train": np.zeros((20, 2, 3, 2), np.uint8),
+                "x_test": np.zeros((5, 2, 3, 2), np.uint8),
+            },
+        },
+    ),
+    "params.yaml: normalize.resize: expected one of …; found …": (
+        "normalize",
+        {"params:normalize.resize": "squeeze"},
+    ),
+    "params.yaml: normalize.background: expected one of …; found …": (
+        "normalize",
+        {"params:normalize.background": "grey"},
+    ),
+    "params.yaml: normalize.unreadable: expected one of …; found …": (
+        "normalize",
+        {"params:normalize.unreadable": "ignore"},
     ),
     "params.yaml: train.learning_rate: expected …, found …": (
         "train",
@@ -140,6 +186,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "datasets.yaml: tiny.pixel_max: expected …, found …": (
         "normalize",
         {"datasets:tiny.pixel_max": 0},
+    ),
+    "datasets.yaml: tiny.pixel_max: expected 255, to which image files are decoded, found …": (
+        "normalize",
+        {"images:": {"even/1.png": PIXEL}, "datasets:tiny.pixel_max": 16},
     ),
     "datasets.yaml: tiny.urls…: expected …, found …": (
         "normalize",
@@ -384,6 +434,56 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
+    "data/raw/tiny.zip: expected a whole zip, tar or tar.gz archive, found: …": (
+        "normalize",
+        {"images:": b"PK and nothing else"},
+    ),
+    "data/raw/tiny.zip: …: expected a file that an archive of images may hold, found …": (
+        "normalize",
+        {"images:": {"even/../../1.png": PIXEL}},
+    ),
+    "data/raw/tiny.zip: expected class folders in it, or a labels.csv …, found …": (
+        "normalize",
+        {"images:": {"1.png": PIXEL}},
+    ),
+    "data/raw/tiny.zip: expected a folder train, found …": (
+        "normalize",
+        {"images:": {"test/even/1.png": PIXEL, "val/even/1.png": PIXEL}},
+    ),
+    "data/raw/tiny.zip: expected one folder of … images, found …": (
+        "normalize",
+        {"images:": {f"{name}/even/1.png": PIXEL for name in ("train", "val", "valid")}},
+    ),
+    "data/raw/tiny.zip/labels.csv: expected …, found …": (
+        "normalize",
+        {"images:": {"labels.csv": b"path,label\n2.png,even\n", "1.png": PIXEL}},
+    ),
+    "data/raw/tiny.zip: expected the classes of class_names (…), found … too.": (
+        "normalize",
+        {"images:": {"even/1.png": PIXEL, "odds/1.png": PIXEL}},
+    ),
+    "data/raw/tiny.zip: expected image files, found … that cannot be read, …": (
+        "normalize",
+        {"images:": {"even/1.png": PIXEL, "odd/1.png": PIXEL[:-30]}},
+    ),
+    "data/raw/tiny.zip: expected images, found none that can be read.": (
+        "normalize",
+        {
+            "images:": {"even/1.png": b"", "odd/1.png": b""},
+            "params:normalize.unreadable": "skip",
+        },
+    ),
+    "data/raw/tiny.zip: expected images of one height and width, found …": (
+        "normalize",
+        {"images:": {"even/1.png": PIXEL, "odd/1.png": PIXELS}},
+    ),
+    "data/raw/tiny.zip: expected … images, found none among the …": (
+        "normalize",
+        {
+            "images:": {"even/1.png": PIXEL, "odd/1.png": PIXEL},
+            "params:normalize.test_fraction": 0.000001,
+        },
+    ),
     "data/embedded/train_images.gz: expected SHA-256 …, found …": (
         "download",
         {"file:data/embedded/train_images.gz": b"edited"},
@@ -503,6 +603,8 @@ def change(target: str, value: Any) -> None:
             path.write_bytes(value)
     elif kind in ("publish", "npz"):
         publish(key, value)
+    elif kind == "images":
+        publish("archive", value if isinstance(value, bytes) else zipped(value))
     else:
         path = Path(f"{kind}.yaml")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -517,6 +619,15 @@ def change(target: str, value: Any) -> None:
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
+def zipped(files: dict[str, bytes]) -> bytes:
+    """A zip archive of files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
 def publish(role: str, content: Any) -> None:
     """Makes a content, or an archive of changed arrays, the data set's, with its SHA-256."""
     if not role:
@@ -529,10 +640,10 @@ def publish(role: str, content: Any) -> None:
         stream = io.BytesIO()
         np.savez(stream, **usual | {name: np.array(value) for name, value in content.items()})
         role, content = "arrays", stream.getvalue()
-    name = "tiny.npz" if role == "arrays" else f"{role}.gz"
+    name = {"arrays": "tiny.npz", "archive": "tiny.zip"}.get(role, f"{role}.gz")
     file = {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
-    if role == "arrays":
-        change("datasets:tiny.format", "npz")
+    if role in ("arrays", "archive"):
+        change("datasets:tiny.format", "npz" if role == "arrays" else "images")
         change("datasets:tiny.files", {})
     change(f"datasets:tiny.files.{role}", file)
     Path("data/raw", name).write_bytes(content)

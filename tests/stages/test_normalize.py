@@ -298,7 +298,7 @@ def test_the_files_of_another_data_set_are_refused(project: Project, run_stage: 
         ({"seed": 0.5}, "normalize.seed: expected an integer in [0, 4294967295], found 0.5."),
         (
             {"sede": 1},
-            "normalize.sede: unknown key; allowed are validation_fraction, seed.\nDid you",
+            "normalize.sede: unknown key; allowed are validation_fraction, seed, ",
         ),
     ],
 )
@@ -385,7 +385,11 @@ def test_real_data_are_split_by_class(
             "format idx: expected one of .*; found 'test_label'.\nDid you mean 'test_labels'",
         ),
         ("format", "npz", "files: format npz: expected one of arrays; found 'train_images'"),
-        ("format", "IDX", "format: expected one of idx, npz; found 'IDX'.\nDid you mean 'idx'"),
+        (
+            "format",
+            "IDX",
+            "format: expected one of idx, images, npz; found 'IDX'.\nDid you mean 'idx'",
+        ),
     ],
 )
 def test_files_that_do_not_make_up_the_format_are_named(

@@ -260,7 +260,7 @@ def _refusal(found: object, hint: Any, where: str, path: str) -> UserError:
             )
             found, where = cast(dict[str, Any], found)[name], f"{where}.{name}"
         elif index:
-            hint = get_args(_option(hint, found))[0]
+            hint = get_args(_option(_option(hint, found), found))[0]
             found, where = cast(list[Any], found)[int(index)], f"{where}[{index}]"
         else:
             hint = get_args(_option(hint, found))[1]
@@ -303,13 +303,17 @@ def _option(hint: Any, found: object) -> Any:
     if get_origin(hint) not in (Union, types.UnionType):
         return hint
     options = [option for option in get_args(hint) if option is not type(None)]
-    fitting = [
-        option
-        for option in options
-        if isinstance(found, dict)
-        == (get_origin(option) is dict or hasattr(option, "__struct_fields__"))
-    ]
+    kind = type(found) if isinstance(found, (dict, list)) else object
+    fitting = [option for option in options if _kind(option) is kind]
     return (fitting or options)[0]
+
+
+def _kind(option: Any) -> type:
+    """What a type is a kind of: dict for sections, list for lists, object for single values."""
+    plain = get_args(option)[0] if get_origin(option) is Annotated else option
+    if get_origin(plain) is dict or hasattr(plain, "__struct_fields__"):
+        return dict
+    return list if get_origin(plain) is list else object
 
 
 def _no_section(found: object, where: str, file: str) -> UserError:
@@ -370,12 +374,16 @@ def _wanted(hint: Any) -> str:
     """A type in words: ``a number in [0, 1)``."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if lengths := [meta.min_length for meta in inner[1:] if getattr(meta, "min_length", None)]:
+            return _wanted(inner[0]).replace("a list,", f"a list of {lengths[0]},")
         interval = next(filter(None, map(_interval, inner[1:])), "")
         return f"{_wanted(inner[0])} in {interval}" if interval else _wanted(inner[0])
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if origin is list:
         return f"a list, each {_wanted(inner[0])}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(_wanted(option) for option in inner if option is not type(None))
     return _NOUNS.get(hint, "another kind of value")
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from stages.lib.core.errors import UserError
 
@@ -55,6 +56,21 @@ def replacing(path: Path) -> Iterator[Path]:
         if error.errno is not None and _is_of(error, temporary):
             error.filename, error.filename2 = path.as_posix(), None
         raise
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[BinaryIO]:
+    """Yields a temporary file beside ``path`` to write and read; gone when the block ends."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("w+b") as stream:
+            yield stream
+    except OSError as error:
+        if error.errno is not None and _is_of(error, temporary):
+            error.filename, error.filename2 = path.as_posix(), None
+        raise
+    finally:
+        _remove(temporary)
 
 
 def _is_of(error: OSError, temporary: Path) -> bool:

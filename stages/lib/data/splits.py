@@ -1,5 +1,6 @@
-"""A fraction of the images held out, class by class."""
+"""Which images are held out: a fraction of every class, or by what the image itself is."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -27,3 +28,14 @@ def hold_out(
         count = min(round(fraction * len(of_class)), len(of_class) - 1)
         held_out[random.permutation(of_class)[:count]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def draws(digest: str, seed: int) -> tuple[int, int]:
+    """Two numbers from 0 to below 2**64 that an image's digest and the seed determine.
+
+    An image is a test image where the first is below a fraction of 2**64, and of the others one is
+    held out for validation where the second is. Nothing else enters: images that are added move
+    none of those before, and copies of one image are in one split.
+    """
+    text = hashlib.blake2b(digest.encode(), digest_size=16, key=str(seed).encode()).digest()
+    return int.from_bytes(text[:8], "big"), int.from_bytes(text[8:], "big")

@@ -148,6 +148,33 @@ def test_the_compressor_is_zlib_ng(tmp_path: Path) -> None:
     assert packed(path, "images") == compressor.compress(content) + compressor.flush()
 
 
+def test_names_of_files_are_there_where_the_images_were_files(tmp_path: Path) -> None:
+    path = tmp_path / "train.npz"
+    names = ["oak/1.png", "oak/叶子.png", "beech/a long name.jpeg"]
+    split_file.write(path, replace(SMALL, names=names))
+    assert split_file.read(path).names == names
+    assert split_file.read_first(path, 2).names == names[:2]
+    with np.load(path, allow_pickle=False) as loaded:
+        assert loaded["names"].tolist() == names
+    whole = path.read_bytes()
+    split_file.write(path, replace(SMALL, names=names))
+    assert path.read_bytes() == whole
+    split_file.write(path, SMALL)
+    assert split_file.read(path).names is None
+    with np.load(path, allow_pickle=False) as loaded:
+        assert "names" not in loaded
+
+
+@pytest.mark.parametrize("names", [np.array(["a", "b"]), np.arange(3), np.array([["a", "b", "c"]])])
+def test_other_names_than_one_an_image_are_refused(tmp_path: Path, names: npt.NDArray[Any]) -> None:
+    path = tmp_path / "train.npz"
+    split_file.write(path, SMALL)
+    with np.load(path) as loaded:
+        arrays = dict(loaded)
+    np.savez(path, **arrays, names=names)
+    assert f"found: names of type {names.dtype} and shape {names.shape}" in refusal(path)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 99])
 def test_read_first_gives_the_first_ones(tmp_path: Path, count: int) -> None:
     path = tmp_path / "train.npz"

@@ -7,17 +7,38 @@ training set and the test set as published::
     FILES = ("arrays",)
 
     def read(paths: Mapping[str, Path]) -> tuple[Raw, Raw]: ...
+
+``images`` alone reads differently: its images are no arrays yet.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 import numpy.typing as npt
 
 # images, N x H x W or N x H x W x C, of any number type; labels, N integers
 Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of a data set, its images not all in memory.
+
+    Attributes:
+        shape: Of an image, H x W or H x W x C.
+        labels: N integers.
+        names: N names of files, where the images were files.
+        pieces: Gives the images in pieces, float32 from 0 to 1.
+    """
+
+    shape: tuple[int, ...]
+    labels: npt.NDArray[np.int64]
+    names: list[str] | None
+    pieces: Callable[[], Iterator[npt.NDArray[np.float32]]]
 
 
 class Format(Protocol):
