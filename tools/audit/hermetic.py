@@ -3,33 +3,23 @@
 import json
 import os
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.lib.core import config, pipeline, recorded
 from stages.lib.core.pipeline import Stage
-from tools.audit import configuration
+from tools.audit import configuration, libraries
 from tools.audit.finding import Finding
 
 # The environment that a stage may depend on by design: see README and docs/audit.md
-ALLOWED = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "DATASET_CACHE", "DATASET_MIRROR", "TF_CONFIG")
-RUNNER = """
-import json, runpy, sys
-from pathlib import Path
-sys.orig_argv = [sys.executable, "-m", sys.argv[2]]
-sys.path[0] = str(Path.cwd())
-from stages.lib.core import enforcement
-record = Path(sys.argv[1])
-try:
-    runpy.run_module(sys.argv[2], run_name="__main__", alter_sys=True)
-finally:
-    names = sorted({touch.name for touch in enforcement.touched() if touch.kind != "param"})
-    record.write_text(json.dumps(names), encoding="utf-8")
-"""
+ALLOWED = ("PATH", "SYSTEMROOT", "TF_CONFIG")
+DATA = ("DATASET_CACHE", "DATASET_MIRROR")  # for a stage that may connect
 
 
 def check(root: Path) -> tuple[list[Finding], list[str]]:
@@ -38,6 +28,7 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
     The pipeline has to be up to date: the outputs that are there are compared with.
     """
     params = configuration.load(root, config.PARAMS)
+    pins = libraries.pins(root)
     findings: list[Finding] = []
     notes: list[str] = []
     for name, declared in pipeline.load(root).items():
@@ -48,11 +39,13 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
             continue
         stage = declared.resolved(params)
         with tempfile.TemporaryDirectory() as folder:
-            findings += _run(root, Path(folder), stage, notes)
-    return findings, notes
+            findings += _run(root, Path(folder).resolve(), stage, pins, notes)
+    return list(dict.fromkeys(findings)), notes
 
 
-def _run(root: Path, folder: Path, stage: Stage, notes: list[str]) -> Iterator[Finding]:
+def _run(
+    root: Path, folder: Path, stage: Stage, pins: Mapping[str, str], notes: list[str]
+) -> Iterator[Finding]:
     room, home = folder / "room", folder / "home"
     home.mkdir()
     missing = [dep for dep in stage.deps if not (root / dep).exists()]
@@ -61,19 +54,19 @@ def _run(root: Path, folder: Path, stage: Stage, notes: list[str]) -> Iterator[F
         yield Finding(stage.name, f"{missing[0]} is not there to compare with", "run `dvc repro`")
         return
     _furnish(root, room, stage)
-    environment = {name: os.environ[name] for name in ALLOWED if name in os.environ}
-    environment |= {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
-    command = [
-        sys.executable,
-        "-c",
-        RUNNER,
-        str(folder / "touched"),
-        stage.module.replace("/", "."),
-    ]
-    if not stage.network and _can_unshare():
-        command = ["unshare", "--net", "--map-root-user", *command]
+    runner = Path(__file__).with_name("room.py")
+    command = [sys.executable, str(runner), str(folder / "seen")]
+    command += [stage.module.replace("/", "."), *pipeline.arguments(stage.command)]
+    if not stage.network and (unshare := _unshare()):
+        command = [*unshare, *command]
     done = subprocess.run(  # noqa: S603 a stage of dvc.yaml
-        command, cwd=room, env=environment, capture_output=True, encoding="utf-8", check=False
+        command,
+        cwd=room,
+        env=_environment(home, stage),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
@@ -91,21 +84,75 @@ def _run(root: Path, folder: Path, stage: Stage, notes: list[str]) -> Iterator[F
                 f"makes another {(Path(out.path) / path).as_posix()} of its deps alone",
                 "declare what it reads; where nothing is missing, run `dvc repro`",
             )
-    seen = set(json.loads((folder / "touched").read_text(encoding="utf-8")))
+    seen = json.loads((folder / "seen").read_text(encoding="utf-8"))
+    for path in seen["outside"]:
+        yield Finding(
+            stage.name,
+            f"opens {path}, which is outside the repository",
+            f"add `- {path}` to its deps, which may lie elsewhere, or bring it in",
+        )
+    yield from _loaded(seen["modules"], stage, pins)
     notes += [
         f"{stage.name}: {dep} was not touched by Python in this run"
         for dep in stage.deps
-        if not any(pipeline.within(name, dep) for name in seen)
+        if not any(pipeline.within(name, dep) for name in seen["touched"])
     ]
+
+
+def _loaded(files: Sequence[str], stage: Stage, pins: Mapping[str, str]) -> Iterator[Finding]:
+    """Installed libraries that it had loaded when it ended, and that it does not declare."""
+    declared = {key for file, key in stage.params if file == libraries.ENVIRONMENT}
+    for name, file in libraries.loaded(files).items():
+        if not name:
+            what = f"loads {file}, which no installed package holds"
+            yield Finding(stage.name, what, "bring it into the repository, or install it")
+        elif name not in declared | libraries.WITHOUT_INFLUENCE and "" not in declared:
+            yield Finding(
+                stage.name,
+                f"loads {name}, undeclared",
+                f'add "{name}" to versions.require in {stage.module}.py, to {libraries.ENVIRONMENT}'
+                f" and to its params in {pipeline.FILE}",
+            )
+        elif name in pins and (version := libraries.version(name)) != pins[name]:
+            what = f"loads {name} {version}, pinned is {pins[name]}"
+            yield Finding(stage.name, what, f"run `pip install -r {libraries.REQUIREMENTS}`")
+
+
+def _environment(home: Path, stage: Stage) -> dict[str, str]:
+    """Another environment than that of whoever runs the audit, as far as nothing may depend on it.
+
+    Another home, another language, and a clock that is a day or two away.
+    """
+    names = (*ALLOWED, *DATA) if stage.network else ALLOWED
+    spoken = {os.environ.get(name) for name in ("LC_ALL", "LANG")}
+    language = "POSIX" if "C.UTF-8" in spoken else "C.UTF-8"
+    return {name: os.environ[name] for name in names if name in os.environ} | {
+        "HOME": str(home),
+        "LANG": language,
+        "LC_ALL": language,
+        "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(home)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUSERBASE": site.getuserbase(),
+        "PYTHONUTF8": "1",
+        "TMPDIR": str(home),
+        "TZ": "ROOM-24" if time.timezone > 0 else "ROOM+24",
+    }
 
 
 def _furnish(root: Path, room: Path, stage: Stage) -> None:
     """Copies the deps, the files of parameters with the declared keys alone, and dvc.yaml."""
     for dep in stage.deps:
+        if Path(dep).is_absolute():
+            continue  # it lies outside, and is read there
         (room / dep).parent.mkdir(parents=True, exist_ok=True)
-        if (root / dep).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__", "*.tmp")
-            shutil.copytree(root / dep, room / dep, ignore=ignore, dirs_exist_ok=True)
+        if (root / dep).is_dir():  # copies with time stamps of their own
+            shutil.copytree(
+                root / dep,
+                room / dep,
+                ignore=_idle,
+                copy_function=shutil.copyfile,
+                dirs_exist_ok=True,
+            )
         else:
             shutil.copyfile(root / dep, room / dep)
     shutil.copyfile(root / pipeline.FILE, room / pipeline.FILE)
@@ -118,6 +165,12 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
         if file == config.DATASETS:  # entries are checked as a whole: others' values are changed
             pruned = _disguised(content, pruned)
         (room / file).write_text(configuration.text(pruned), encoding="utf-8")
+
+
+def _idle(folder: str, names: list[str]) -> list[str]:
+    """What DVC does not hash of a dep: compiled code, temporary files, folders that are links."""
+    links = [name for name in names if (path := Path(folder, name)).is_symlink() and path.is_dir()]
+    return [name for name in names if name == "__pycache__" or name.endswith(".tmp")] + links
 
 
 def _pruned(content: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
@@ -177,8 +230,10 @@ def _differing(real: Path, made: Path) -> Iterator[str]:
             yield name
 
 
-def _can_unshare() -> bool:
+def _unshare() -> list[str]:
+    """The words before a command that leave it without a network, and free to rename its host."""
+    words = ["unshare", "--net", "--uts", "--map-root-user"]
     if not shutil.which("unshare"):
-        return False
-    command = ["unshare", "--net", "--map-root-user", "true"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+        return []
+    done = subprocess.run([*words, "true"], capture_output=True, check=False)  # noqa: S603
+    return [] if done.returncode else words

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import os
 import re
+import sysconfig
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +20,29 @@ _DISTRIBUTIONS = {
     "zlib_ng": "zlib-ng",
     "mpl_toolkits": "matplotlib",
 }
-WITHOUT_INFLUENCE = {"tqdm"}  # it draws on a terminal, and no output depends on it
+# What no output depends on, though a stage or a library loads it
+WITHOUT_INFLUENCE = {
+    # draws on a terminal, tells the surroundings, packs, or mends Python
+    *(
+        "absl-py",
+        "colorama",
+        "markdown-it-py",
+        "mdurl",
+        "namex",
+        "packaging",
+        "pip",
+        "platformdirs",
+    ),
+    *("psutil", "pydot", "pygments", "rich", "setuptools", "six", "termcolor", "tqdm"),
+    *("typing-extensions", "wheel", "wrapt"),
+    # carries what is downloaded, which is pinned by its SHA-256
+    *("certifi", "charset-normalizer", "idna", "urllib3"),
+    # TensorFlow's, for graphs made out of Python's statements, and for formats that no stage writes
+    *("astunparse", "flatbuffers", "gast", "google-pasta", "libclang", "protobuf"),
+    # matplotlib's, for settings, dates, formulas and vector formats
+    *("cycler", "fonttools", "pyparsing", "python-dateutil"),
+}
+_PYTHON = ("stdlib", "platstdlib")
 _SAME = ("keras", "matplotlib", "numpy", "pooch", "requests", "tensorflow")
 
 
@@ -42,35 +66,66 @@ def drift(root: Path, versions: dict[str, str]) -> Iterator[Finding]:
         root: The top folder of the repository.
         versions: The content of environment.yaml.
     """
-    path = root / REQUIREMENTS
-    pins = pinned(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    for package, version in versions.items():
-        found = pins.get(normal(package), "none")
-        if found != version:
+    fixed = pins(root)
+    for package, expected in versions.items():
+        there = fixed.get(normal(package), "none")
+        if there != expected:
             yield Finding(
                 ENVIRONMENT,
-                f"{package} is {version} here and {found} in {REQUIREMENTS}",
-                f"write `{package}=={version}` into {REQUIREMENTS}, or correct {ENVIRONMENT}",
+                f"{package} is {expected} here and {there} in {REQUIREMENTS}",
+                f"write `{package}=={expected}` into {REQUIREMENTS}, or correct {ENVIRONMENT}",
             )
-        if (found := _version(package)) != version:
+        if (there := version(package)) != expected:
             yield Finding(
                 ENVIRONMENT,
-                f"{package} is {version} here and {found} is installed",
+                f"{package} is {expected} here and {there} is installed",
                 f"run `pip install -r {REQUIREMENTS}`, or correct {ENVIRONMENT} and {REQUIREMENTS}",
             )
 
 
-def pinned(text: str) -> dict[str, str]:
-    """The packages of a requirements file and the versions that they are pinned to."""
-    pins = re.findall(r"^\s*([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([^\s;#]+)", text, re.MULTILINE)
-    return {normal(name): version for name, version in pins}
+def pins(root: Path) -> dict[str, str]:
+    """The packages of requirements.txt and the versions that they are pinned to."""
+    path = root / REQUIREMENTS
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    pattern = r"^\s*([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([^\s;#]+)"
+    return {normal(name): version for name, version in re.findall(pattern, text, re.MULTILINE)}
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """The installed version, or ``none``."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "none"
+
+
+def loaded(files: Iterable[str]) -> dict[str, str]:
+    """The distributions that files of modules belong to, each with one of them.
+
+    Those of Python itself are left out; what no distribution holds stands under an empty name.
+    """
+    found: dict[str, str] = {}
+    for file in files:
+        path = Path(file)
+        site = [part for part in path.parents if part.name in ("site-packages", "dist-packages")]
+        if site:
+            top = path.relative_to(site[-1]).parts[0]
+            name = _holders().get(os.path.realpath(file)) or distribution(top.partition(".")[0])
+            found.setdefault(normal(name), file)
+        elif not any(path.is_relative_to(sysconfig.get_path(name)) for name in _PYTHON):
+            found.setdefault("", file)
+    return found
+
+
+@functools.cache
+def _holders() -> dict[str, str]:
+    """The distribution of every file that one lists."""
+    return {
+        os.path.realpath(str(held.locate_file(file))): held.metadata["Name"]
+        for held in metadata.distributions()
+        for file in held.files or ()
+        if file.suffix in (".py", ".so", ".pyd")
+    }
 
 
 @functools.cache

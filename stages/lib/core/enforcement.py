@@ -9,11 +9,13 @@ What C code opens by itself, the environment's variables and whether a file is t
 see; ``python -m tools.audit --hermetic`` does.
 """
 
-# ruff: noqa: PTH100, PTH112, PTH115, PTH117
+# ruff: noqa: PTH100, PTH112, PTH115, PTH117, PTH120
 import contextlib
+import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +47,9 @@ FOLDERS = (
 _TEMPORARY = re.compile(r"(^|/)\.([^/]+?)\.[0-9a-f]{8}(?:\.old)?\.\w+(?=/|$)")  # of core.files
 _COMPILED = re.compile(r"(^|/)__pycache__/([^/]+?)\.[^/]*\.pyc(\.\d+)?$")
 _WATCHERS = re.compile(r"[/\\](coverage|pydevd|debugpy|_pydev\w*|bdb|pdb)([/\\]|\.py$)")
+_PROCESS = re.compile(r"/proc/[^/]+/(cwd|root|fd|task)\b|/dev/fd/")  # other names of any file
+# Modules that start a Python which is not watched; no audit event tells of the start itself
+_STARTERS = re.compile(r"multiprocessing\.popen_(spawn|forkserver)|_(xxsub)?interpreters")
 _ACCESS = os.O_WRONLY | os.O_RDWR
 
 
@@ -98,6 +103,8 @@ class _Watch:
         self.touched: dict[Touch, None] = {}
         self.refusals: list[str] = []
         self.active = active
+        self.resting = 0  # the thread in which the core reads for itself
+        self.passed = False  # the stage has ended, and nothing was refused until then
         outside = [sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)]
         outside += ["/proc", "/dev", "/sys"]
         outside += [folder for name in FOLDERS if (folder := os.environ.get(name))]
@@ -123,18 +130,21 @@ def start(root: Path) -> None:
 def judge(declared: Declared) -> None:
     """Judges the notes, and from here on refuses what is not declared.
 
+    A stage that lies elsewhere than in the package ``stages`` is watched from here on alone.
+
     Raises:
         Refused: Something was touched already.
     """
+    if not _watch.active:
+        start(Path.cwd())
     _watch.declared = declared
-    if _watch.active:
-        for touch in [*_watch.notes, *_imported()]:
-            _judge(touch)
-        _raise()
+    for touch in [*_watch.notes, *_imported()]:
+        _judge(touch)
+    _raise()
 
 
 def end() -> None:
-    """Ends the watch.
+    """Judges what was imported, when the work is done; the watch goes on until the process ends.
 
     Raises:
         Refused: Something was refused, in whichever thread, and the code went on all the same.
@@ -142,24 +152,24 @@ def end() -> None:
     if _watch.active and _watch.declared:
         for touch in _imported():
             _judge(touch)
-    stop()
     _raise()
+    _watch.passed = True
+
+
+def close() -> str:
+    """Ends the watch; the message of what was refused since the work was done, or nothing."""
+    _watch.active = False
+    return refusal() if _watch.passed else ""
 
 
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
     """The block in which the core itself reads dvc.yaml, dvc.lock and what they name."""
-    active = _watch.active
-    stop()
+    before, _watch.resting = _watch.resting, threading.get_ident()
     try:
         yield
     finally:
-        _watch.active = active
-
-
-def stop() -> None:
-    """Ends the watch without a verdict."""
-    _watch.active = False
+        _watch.resting = before
 
 
 def refusal() -> str:
@@ -195,7 +205,9 @@ def complaint(touch: Touch, declared: Declared) -> str:
         return ""
     what = f"{touch.file}: {touch.name or 'all of it'}" if touch.kind == "param" else touch.name
     entry = step.format(name=touch.name, file=touch.file, stage=declared.stage)
-    if touch.kind == "param" and touch.file == "params.yaml":
+    if touch.kind == "param" and not touch.name:
+        entry = f"Add `- {touch.file}:`, or the keys, to the params of {declared.stage} in dvc.yaml"
+    elif touch.kind == "param" and touch.file == "params.yaml":
         entry = f"Add `- {touch.name}` to the params of {declared.stage} in dvc.yaml"
     why = f"{WORDS[touch.kind].format(what)}, which {declared.stage} does not declare"
     return f"{touch.place}: {why}.\n{entry}."
@@ -205,16 +217,27 @@ def _within(path: str, folders: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
+def _hashed(touch: Touch, declared: Declared) -> bool:
+    """Whether DVC hashes it as a dep: of a folder all files, those behind linked folders not."""
+    folder = touch.name if touch.kind == "list" else os.path.dirname(touch.name)
+    return any(
+        touch.name == dep
+        or (_within(touch.name, [dep]) and _real(folder) == _real(dep) + folder[len(dep) :])
+        for dep in declared.deps
+    )
+
+
+@functools.cache
+def _real(folder: str) -> str:
+    return os.path.realpath(_watch.root + folder).replace(os.sep, "/")
+
+
 def _may_read(touch: Touch, declared: Declared) -> bool:
-    return _within(touch.name, (*declared.deps, *declared.outs, *OWN))
+    return _within(touch.name, (*declared.outs, *OWN)) or _hashed(touch, declared)
 
 
 def _may_write(touch: Touch, declared: Declared) -> bool:
     return _within(touch.name, (*declared.outs, *OWN))
-
-
-def _may_import(touch: Touch, declared: Declared) -> bool:
-    return _within(touch.name, declared.deps)
 
 
 def _may_take(touch: Touch, declared: Declared) -> bool:
@@ -229,7 +252,7 @@ _DEP = "Add `- {name}` to the deps of {stage} in dvc.yaml"
 RULES: dict[str, tuple[Rule, str]] = {
     "read": (_may_read, _DEP),
     "list": (_may_read, _DEP),
-    "import": (_may_import, _DEP),
+    "import": (_hashed, _DEP),
     "write": (_may_write, "Add `- {name}` to the outs of {stage} in dvc.yaml"),
     "param": (
         _may_take,
@@ -254,7 +277,7 @@ WORDS = {
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     handle = HANDLERS.get(event)
-    if handle is None or not _watch.active:
+    if handle is None or not _watch.active or _watch.resting == threading.get_ident():
         return
     touch = handle(arguments, sys._getframe(1))
     if touch is None:
@@ -310,6 +333,8 @@ def _configuration(path: str, frame: FrameType | None) -> Touch | None:
 
 def _list(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     path = inside(arguments[0] if arguments[0] is not None else ".")
+    if frame.f_code.co_filename.endswith("room.py") and frame.f_back:
+        frame = frame.f_back  # the hermetic run lists backwards
     caller = frame.f_code.co_filename.replace("\\", "/")
     if path is None or caller.startswith("<frozen importlib") or "importlib/metadata" in caller:
         return None  # Python looks for modules, and for installed libraries
@@ -333,7 +358,10 @@ def _database(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     name = os.fsdecode(arguments[0])
     if name in ("", ":memory:"):
         return None
-    name = name.removeprefix("file:").partition("?")[0]
+    if name.startswith("file:"):
+        from urllib import parse  # seldom wanted
+
+        name = parse.unquote(parse.urlsplit(name).path)
     path = inside(name)
     if path is None or _harmless(frame):
         return None
@@ -341,6 +369,8 @@ def _database(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
 
 
 def _extension(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    if _STARTERS.match(str(arguments[0])):
+        return None if _importing(frame) else _start(arguments[:1], frame)
     name = arguments[1] if len(arguments) > 1 else arguments[0]
     path = inside(name) if name else None
     return Touch("import", path, "", _place(frame)) if path else None
@@ -398,8 +428,11 @@ HANDLERS: dict[str, Callable[[tuple[Any, ...], FrameType], Touch | None]] = {
     "os.startfile": _start,
     "os.fork": _start,
     "os.forkpty": _start,
+    "socket.bind": _connect,
     "socket.connect": _connect,
     "socket.getaddrinfo": _connect,
+    "socket.gethostbyname": _connect,
+    "socket.gethostbyaddr": _connect,
     "socket.sendto": _connect,
 }
 
@@ -407,6 +440,8 @@ HANDLERS: dict[str, Callable[[tuple[Any, ...], FrameType], Touch | None]] = {
 def inside(path: object) -> str | None:
     """The path relative to the top folder, as dvc.yaml names it; None if it lies elsewhere."""
     root = _watch.root
+    if isinstance(path, str) and _PROCESS.match(path):
+        path = os.path.realpath(path)
     if isinstance(path, str) and path.startswith(_watch.outside) and ".." not in path:
         return None  # most of all that Python opens
     if isinstance(path, int):

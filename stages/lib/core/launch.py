@@ -1,5 +1,6 @@
 """What is settled before a stage's first line runs: streams, interruptions, the watch."""
 
+import atexit
 import io
 import itertools
 import os
@@ -16,28 +17,31 @@ STARTED = time.time_ns()  # code that is saved from here on is not what was impo
 PACKAGE = Path(__file__).parents[2].name
 
 
-def module() -> str:
-    """The stage that this process was started for, as a path without ``.py``; else empty.
+def modules() -> list[str]:
+    """The modules that this process was started for, as paths without ``.py``.
 
     The command line is read, and not ``__main__``, which a debugger or coverage stands in for.
     """
-    words = sys.orig_argv
-    for before, word in itertools.pairwise(words):
-        if before == "-m" and word.startswith(f"{PACKAGE}.") and word.count(".") == 1:
-            return word.replace(".", "/")
-        path = word.replace("\\", "/").split("/")
-        if word.endswith(".py") and path[-2:-1] == [PACKAGE]:
-            return f"{PACKAGE}/{path[-1].removesuffix('.py')}"
-    return ""
+    names = []
+    for before, word in itertools.pairwise(sys.orig_argv):
+        if before == "-m":
+            names.append(word.replace(".", "/"))
+        elif word.endswith(".py"):
+            path = Path(os.path.normpath(word))
+            known = path.parent.name == PACKAGE  # by whatever way it was reached
+            names.append((Path(PACKAGE, path.name) if known else path).as_posix()[:-3])
+            break  # what follows are its arguments
+    return names
 
 
 def begin() -> None:
     """Prepares the process when it is one of a stage."""
-    if module():
+    if any(name.startswith(f"{PACKAGE}/") for name in modules()):
         _open_streams()
         sys.excepthook = _last_words
         threading.excepthook = _last_words_of_a_thread
         enforcement.start(Path.cwd())
+        atexit.register(_last_look)  # first registered, last called
 
 
 def interrupted() -> NoReturn:
@@ -90,6 +94,14 @@ def _last_words(
         print(f"ERROR: {warning(error)}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _last_look() -> None:
+    """Fails the stage for what was refused after its work, in a thread or while it exits."""
+    if message := enforcement.close():
+        sys.stdout.flush()
+        print(f"ERROR: {message}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def _last_words_of_a_thread(ended: threading.ExceptHookArgs) -> None:

@@ -157,26 +157,36 @@ def module(command: object) -> str:
     It is followed when it is one line of the form ``python [options] -m package.module ...`` or
     ``python [options] folder/script.py ...``; of any other the answer is empty.
     """
+    return _followed(command)[0]
+
+
+def arguments(command: object) -> list[str]:
+    """What follows the module in a command line that can be followed."""
+    return _followed(command)[1]
+
+
+def _followed(command: object) -> tuple[str, list[str]]:
+    nothing: tuple[str, list[str]] = "", []
     lines = command if isinstance(command, list) else [command]
     try:
         words = shlex.split(str(lines[0])) if len(lines) == 1 else []
     except ValueError:
-        return ""
+        return nothing
     if not words or re.search(r"[;&|<>`]|\$\(", str(lines[0])):
-        return ""
+        return nothing
     if not re.fullmatch(r"python[\d.]*(\.exe)?", words[0].replace("\\", "/").rpartition("/")[2]):
-        return ""
+        return nothing
     rest = iter(words[1:])
     for word in rest:
         if word == "-m":
-            return next(rest, "").replace(".", "/")
+            return next(rest, "").replace(".", "/"), list(rest)
         if word in ("-X", "-W", "--check-hash-based-pycs"):
             next(rest, "")
         elif not word.startswith("-"):
-            return word.removesuffix(".py") if word.endswith(".py") else ""
+            return (word.removesuffix(".py"), list(rest)) if word.endswith(".py") else nothing
         elif word == "-c" or ("m" in word.removeprefix("-") and not word.startswith(("-X", "-W"))):
-            return ""
-    return ""
+            return nothing
+    return nothing
 
 
 def plain(text: object) -> str:

@@ -18,14 +18,15 @@ def declared() -> Declared | None:
     Raises:
         UserError: dvc.yaml cannot be read, or is in a form that hides what the stage declares.
     """
-    module = launch.module()
-    if not module or not Path(pipeline.FILE).is_file():
+    names = launch.modules()
+    named = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    if not (names or named) or not Path(pipeline.FILE).is_file():
         return None
     stages = pipeline.load(Path())
-    named = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
-    mine = [stage for stage in stages.values() if stage.module == module]
-    if len(mine) > 1:
-        mine = [stage for stage in mine if stage.name == named] or mine[:1]
+    mine = [stage for stage in stages.values() if stage.module in names]
+    if named in stages and not stages[named].module:
+        mine = [stages[named]]  # by a cmd that hides what it runs
+    mine = [stage for stage in mine if stage.name == named] or mine[:1]
     if not mine:
         return None
     stage = mine[0]

@@ -72,8 +72,6 @@ def run(
         if not message:
             raise
         _fail(message)
-    finally:
-        enforcement.stop()
 
 
 def key(settings: object, inputs: Sequence[Path]) -> str:
