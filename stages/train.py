@@ -19,6 +19,7 @@ from stages.lib.training import (
     optimizers,
     progress,
     schedule,
+    typicality,
 )
 from stages.lib.training.augmentation import Augmentation
 
@@ -174,6 +175,19 @@ def with_output(model: keras.Model, output: str) -> keras.Model:
     return keras.Model(model.inputs[0], keras.layers.Softmax()(model.outputs[0]), name=model.name)
 
 
+def metadata(output: Literal["logits", "softmax"], split: split_file.Split) -> model_file.Metadata:
+    """What the model's file says about its classes, images and outputs."""
+    return model_file.Metadata(
+        class_names=split.class_names,
+        class_names_zh=split.class_names_zh,
+        input_shape=list(split.images.shape[1:]),
+        input_range=(0.0, 1.0),
+        pixel_max=split.pixel_max,
+        outputs="logits" if output == "logits" else "probabilities",
+        typical=typicality.describe(split.images),
+    )
+
+
 def run_record(
     settings: Settings, model: keras.Model, split: split_file.Split, validation: split_file.Split
 ) -> dict[str, object]:
@@ -259,7 +273,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
         history = fit(training, model, split, validation, params, saved)
     if not runtime.is_chief():
         return None
-    model_file.save(with_output(model, settings.output), MODEL)
+    model_file.save(with_output(model, settings.output), MODEL, metadata(settings.output, split))
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
     files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))

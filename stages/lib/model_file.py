@@ -1,12 +1,17 @@
-"""Keras model files: written with bytes that depend on the model alone, read back and checked."""
+"""Keras model files: written with bytes that depend on the model alone, read back and checked.
+
+What a model cannot tell itself, the names of its classes say, lies in the file's ``metadata.json``
+under ``CLASSIFIER``. Keras passes over it; a file that Keras saves again no longer has it.
+"""
 
 import io
 import json
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 
 from stages.lib.core import files
@@ -16,10 +21,54 @@ if TYPE_CHECKING:
     import keras
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
+_METADATA = "metadata.json"  # Keras's own member of the zip file
+CLASSIFIER = "classifier"
 
 
-def save(model: "keras.Model", path: Path) -> None:
-    """Writes an ordinary ``.keras`` file, equal bytes for equal models.
+class Typical(msgspec.Struct, frozen=True):
+    """What the training images have in common; F properties, B bounds.
+
+    Attributes:
+        properties: F names.
+        lowest: F values, the lowest of a training image.
+        highest: F values.
+        mean: F values.
+        precision: F x F, the inverse of their covariance.
+        distances: B quantiles, from 0 to 1, of the training images' distances from the mean.
+    """
+
+    properties: list[str]
+    lowest: list[float]
+    highest: list[float]
+    mean: list[float]
+    precision: list[list[float]]
+    distances: list[float]
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What whoever uses a model has to know; K classes.
+
+    Attributes:
+        class_names: K names, in English.
+        class_names_zh: K names in Chinese, or none.
+        input_shape: H, W or H, W, C of one image, float32.
+        input_range: The values of black and white, or of no and full colour.
+        pixel_max: The raw value that became the upper end of the range.
+        outputs: What the K outputs are; logits need a softmax.
+        typical: What the training images have in common.
+    """
+
+    class_names: list[str]
+    class_names_zh: list[str]
+    input_shape: list[int]
+    input_range: tuple[float, float]
+    pixel_max: float
+    outputs: Literal["logits", "probabilities"]
+    typical: Typical
+
+
+def save(model: "keras.Model", path: Path, metadata: Metadata | None = None) -> None:
+    """Writes an ordinary ``.keras`` file, equal bytes for equal models and metadata.
 
     Keras writes the time of saving into ``metadata.json`` and into the zip entries, and memory
     addresses as the identities of shared objects into ``config.json``. Here the time is the
@@ -32,7 +81,7 @@ def save(model: "keras.Model", path: Path) -> None:
         as_saved = temporary.with_suffix(".keras")  # the suffix tells Keras the format
         try:
             keras.saving.save_model(model, as_saved)
-            temporary.write_bytes(_reproducible(as_saved.read_bytes()))
+            temporary.write_bytes(_reproducible(as_saved.read_bytes(), metadata))
         finally:
             as_saved.unlink(missing_ok=True)
 
@@ -65,6 +114,30 @@ def load(path: Path) -> "keras.Model":
             f"{_first_words(error)}.\nDelete it and run `dvc repro`."
         ) from None
     return model
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What the file of a model says about its classes, images and outputs; Keras is not needed.
+
+    Raises:
+        UserError: The file is missing, damaged, or another program saved it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            fields = json.loads(archive.read(_METADATA))
+        if CLASSIFIER not in fields:
+            raise ValueError(f"no {CLASSIFIER} in its {_METADATA}")
+        return msgspec.convert(fields[CLASSIFIER], Metadata)
+    except FileNotFoundError:
+        raise files.missing(path) from None
+    except Exception as error:  # whatever zipfile, json and msgspec say to bytes of any kind
+        if isinstance(error, OSError) and error.filename:  # it cannot be opened
+            raise
+        raise UserError(
+            f"{path.as_posix()}: expected a Keras model with class names as train writes it, "
+            f"found: {_first_words(error)}.\n"
+            "Run `dvc repro`; a file that Keras saved again has lost them."
+        ) from None
 
 
 def obstacle_to_loading(model: "keras.Model") -> str | None:
@@ -122,15 +195,16 @@ def _is_of_keras(config: str) -> bool:
     return not others
 
 
-def _reproducible(saved: bytes) -> bytes:
-    """The same zip file without times and memory addresses."""
+def _reproducible(saved: bytes, own: Metadata | None) -> bytes:
+    """The same zip file without times and memory addresses, and with metadata of our own."""
+    added = {} if own is None else {CLASSIFIER: msgspec.to_builtins(own)}
     result = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(saved)) as source, zipfile.ZipFile(result, "w") as target:
         for name in sorted(source.namelist()):
             content = source.read(name)
-            if name == "metadata.json":
-                metadata = {**json.loads(content), "date_saved": "1980-01-01@00:00:00"}
-                content = json.dumps(metadata).encode()
+            if name == _METADATA:
+                times = {"date_saved": "1980-01-01@00:00:00"}
+                content = json.dumps({**json.loads(content), **times, **added}).encode()
             elif name == "config.json":
                 content = _numbered(content)
             entry = zipfile.ZipInfo(name, _EPOCH)

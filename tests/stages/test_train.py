@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.lib import split_file
+from stages.lib import model_file, split_file
 from stages.lib.training import checkpoint, loop
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -85,6 +85,24 @@ def test_softmax_output_is_the_softmax_of_the_same_logits(
     powers = np.exp(outputs["logits"].astype(np.float64))
     expected = powers / powers.sum(axis=1, keepdims=True)
     assert outputs["softmax"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_model_carries_what_its_user_has_to_know(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    for output, kind in (("logits", "logits"), ("softmax", "probabilities")):
+        ready.params["model"]["output"] = output
+        ready.save()
+        assert run_stage("train").code == 0
+        metadata = model_file.read_metadata(Path("models/model.keras"))
+        assert metadata.class_names == ["low", "high"]
+        assert metadata.class_names_zh == []
+        assert metadata.input_shape == [4, 4]
+        assert metadata.input_range == (0, 1)
+        assert metadata.pixel_max == 255
+        assert metadata.outputs == kind
+        assert metadata.typical.properties[0] == "brightness"
+        assert 0 < metadata.typical.lowest[0] < 0.2 < 0.8 < metadata.typical.highest[0] < 1
 
 
 def test_no_validation_split_leaves_its_columns_out(

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +73,93 @@ def test_nothing_of_the_file_is_a_time_or_an_address(tmp_path: Path) -> None:
         int(part.split("}")[0].split(",")[0]) for part in config.split('shared_object_id": ')[1:]
     ]
     assert max(numbers, default=0) < 100
+
+
+METADATA = model_file.Metadata(
+    class_names=["bag", "Ankle boot"],
+    class_names_zh=["包", "短靴"],
+    input_shape=[2],
+    input_range=(0.0, 1.0),
+    pixel_max=255.0,
+    outputs="logits",
+    typical=model_file.Typical(["brightness"], [0.1], [0.5], [0.3], [[25.0]], [0.0, 2.0]),
+)
+
+
+def saved_with_metadata(path: Path) -> Any:
+    """A model that is saved with METADATA."""
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model_file.save(model, path, METADATA)
+    return model
+
+
+def test_the_file_holds_the_metadata_and_keras_reads_it_as_any_other(tmp_path: Path) -> None:
+    import keras
+
+    path = tmp_path / "model.keras"
+    model = saved_with_metadata(path)
+    assert model_file.read_metadata(path) == METADATA
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["config.json", "metadata.json", "model.weights.h5"]
+        fields = json.loads(archive.read("metadata.json"))
+    assert fields["keras_version"] == keras.__version__
+    assert fields["classifier"]["class_names_zh"] == ["包", "短靴"]
+    images = np.random.default_rng(0).random((5, 2), np.float32)
+    assert (keras.saving.load_model(path)(images).numpy() == model(images).numpy()).all()
+
+
+def test_metadata_of_a_later_version_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    saved_with_metadata(path)
+    edit_metadata(path, lambda fields: fields["classifier"].update(voice="soprano"))
+    assert model_file.read_metadata(path) == METADATA
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda fields: fields.pop("classifier"), "no classifier in its metadata.json"),
+        (lambda fields: fields["classifier"].pop("outputs"), "missing required field `outputs`"),
+        (lambda fields: fields["classifier"].update(outputs="guesses"), "`$.outputs`"),
+        (lambda fields: fields["classifier"].update(class_names=[1, 2]), "`$.class_names[0]`"),
+    ],
+)
+def test_a_file_without_such_metadata_is_refused(
+    edit: Callable[[Any], Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("model.keras")
+    saved_with_metadata(path)
+    edit_metadata(path, edit)
+    with pytest.raises(UserError) as refused:
+        model_file.read_metadata(path)
+    message = str(refused.value)
+    assert message.startswith("model.keras: expected a Keras model with class names as train")
+    assert reason in message
+    assert len(message.splitlines()) == 2
+
+
+def test_metadata_of_no_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    with pytest.raises(UserError, match="not found; an earlier stage makes it"):
+        model_file.read_metadata(path)
+    path.write_bytes(b"no model")
+    with pytest.raises(UserError, match="found: File is not a zip file"):
+        model_file.read_metadata(path)
+
+
+def edit_metadata(path: Path, edit: Callable[[Any], Any]) -> None:
+    """Writes a model's file again with its metadata edited in place."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    fields = json.loads(members["metadata.json"])
+    edit(fields)
+    members["metadata.json"] = json.dumps(fields).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 def test_a_model_of_kerass_own_parts_is_not_saved_on_trial(
