@@ -40,6 +40,7 @@ class Settings:
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
     versions.require("h5py", "keras", "msgspec", "numpy", "pyyaml", "tensorflow", "zlib-ng")
+    versions.require("ml-dtypes", "opt-einsum", "optree")  # which both compute with
     params = config.section(config.PARAMS, "evaluate", Params)
     architecture = config.value(config.PARAMS, "model.architecture", str)
     architectures.builder(architecture)  # its import registers layers of its own

@@ -76,6 +76,7 @@ class Settings:
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
     versions.require("jinja2", "matplotlib", "msgspec", "numpy", "pyyaml", "zlib-ng")
+    versions.require("kiwisolver", "markupsafe", "pillow")  # matplotlib and Jinja work with them
     return Settings(*catalogue.active(Entry), config.section(config.PARAMS, "plot", Params))
 
 

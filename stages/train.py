@@ -80,6 +80,7 @@ def read_settings() -> Settings:
     installed = versions.require(
         "h5py", "keras", "msgspec", "numpy", "pyyaml", "tensorflow", "zlib-ng"
     )
+    versions.require("ml-dtypes", "opt-einsum", "optree")  # which both compute with
     params = config.section(config.PARAMS, "train", Params)
     architecture = config.value(config.PARAMS, "model.architecture", str)
     build = architectures.builder(architecture)

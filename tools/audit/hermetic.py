@@ -102,11 +102,14 @@ def _run(
 def _loaded(files: Sequence[str], stage: Stage, pins: Mapping[str, str]) -> Iterator[Finding]:
     """Installed libraries that it had loaded when it ended, and that it does not declare."""
     declared = {key for file, key in stage.params if file == libraries.ENVIRONMENT}
+    known = declared | libraries.WITHOUT_INFLUENCE
+    if "keras" in declared:
+        known |= libraries.BY_KERAS
     for name, file in libraries.loaded(files).items():
         if not name:
             what = f"loads {file}, which no installed package holds"
             yield Finding(stage.name, what, "bring it into the repository, or install it")
-        elif name not in declared | libraries.WITHOUT_INFLUENCE and "" not in declared:
+        elif name not in known and "" not in declared:
             yield Finding(
                 stage.name,
                 f"loads {name}, undeclared",

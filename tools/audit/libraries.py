@@ -45,6 +45,9 @@ WITHOUT_INFLUENCE = {
 _PYTHON = ("stdlib", "platstdlib")
 _SAME = ("keras", "matplotlib", "numpy", "pooch", "requests", "tensorflow")
 
+# What Keras imports wherever it finds it, for functions that no stage calls
+BY_KERAS = {"joblib", "pandas", "pillow", "requests", "scikit-learn", "scipy", "threadpoolctl"}
+
 
 @functools.cache
 def distribution(library: str) -> str:

@@ -104,7 +104,7 @@ class _Watch:
         self.refusals: list[str] = []
         self.active = active
         self.resting = 0  # the thread in which the core reads for itself
-        self.passed = False  # the stage has ended, and nothing was refused until then
+        self.told = False  # somebody asked for what was refused
         outside = [sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)]
         outside += ["/proc", "/dev", "/sys"]
         outside += [folder for name in FOLDERS if (folder := os.environ.get(name))]
@@ -153,13 +153,13 @@ def end() -> None:
         for touch in _imported():
             _judge(touch)
     _raise()
-    _watch.passed = True
 
 
-def close() -> str:
-    """Ends the watch; the message of what was refused since the work was done, or nothing."""
+def close() -> tuple[str, bool]:
+    """Ends the watch; what was refused first, or nothing, and whether that was told already."""
     _watch.active = False
-    return refusal() if _watch.passed else ""
+    told = _watch.told
+    return refusal(), told
 
 
 @contextlib.contextmanager
@@ -173,7 +173,8 @@ def unwatched() -> Iterator[None]:
 
 
 def refusal() -> str:
-    """The message of what was refused first; empty when nothing was."""
+    """The message of what was refused first, to be told; empty when nothing was."""
+    _watch.told = bool(_watch.refusals)
     return _watch.refusals[0] if _watch.refusals else ""
 
 

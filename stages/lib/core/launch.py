@@ -39,6 +39,7 @@ def begin() -> None:
     if any(name.startswith(f"{PACKAGE}/") for name in modules()):
         _open_streams()
         sys.excepthook = _last_words
+        sys.unraisablehook = _last_words_of_an_object
         threading.excepthook = _last_words_of_a_thread
         enforcement.start(Path.cwd())
         atexit.register(_last_look)  # first registered, last called
@@ -97,10 +98,11 @@ def _last_words(
 
 
 def _last_look() -> None:
-    """Fails the stage for what was refused after its work, in a thread or while it exits."""
-    if message := enforcement.close():
+    """Fails the stage for what was refused, be it after its work, while it exits."""
+    message, told = enforcement.close()
+    if message:
         sys.stdout.flush()
-        print(f"ERROR: {message}", file=sys.stderr, flush=True)
+        print("" if told else f"ERROR: {message}\n", end="", file=sys.stderr, flush=True)
         os._exit(1)
 
 
@@ -108,6 +110,11 @@ def _last_words_of_a_thread(ended: threading.ExceptHookArgs) -> None:
     """Leaves what was refused to the end of the stage, which tells it."""
     if not isinstance(ended.exc_value, enforcement.Refused):
         threading.__excepthook__(ended)
+
+
+def _last_words_of_an_object(ended: "sys.UnraisableHookArgs") -> None:
+    if not isinstance(ended.exc_value, enforcement.Refused):
+        sys.__unraisablehook__(ended)
 
 
 def warning(error: BaseException) -> str:

@@ -2,7 +2,8 @@
 
 ``assets/x.*`` are files of the repository that dvc.yaml does not name. An edit is code at the top
 of the module, code in ``main``, and what is expected to catch it: the run itself, or the hermetic
-run where C code reads by itself or a file is only looked for.
+run where C code reads by itself or a file is only looked for. ``none`` stands where docs/audit.md
+names what neither catches.
 """
 
 from typing import NamedTuple
@@ -14,8 +15,8 @@ class Edit(NamedTuple):
     Attributes:
         main: Statements in ``main``.
         top: Statements at the top of the module.
-        caught: ``run``, or ``hermetic``.
-        word: What the message of the run names.
+        caught: ``run``, ``hermetic`` or ``none``.
+        word: What the message of the run names, or the finding of the hermetic run.
     """
 
     main: str = "pass"
@@ -200,4 +201,270 @@ EDITS = {
     "chance": Edit("settings.append(np.random.default_rng().random())", "", "hermetic"),
     "an object's address": Edit("settings.append(id(object()))", "", "hermetic"),
     "the folder's name": Edit("settings.append(str(Path.cwd()))", "", "hermetic"),
+    # more readers
+    "csv.DictReader": Edit("import csv; list(csv.DictReader(open('assets/x.csv')))"),
+    "lzma": Edit("import lzma; lzma.open('assets/x.gz')"),
+    "io.open_code": Edit("import io, os; io.open_code(os.path.abspath('assets/x.csv'))"),
+    "dbm": Edit("import dbm.dumb; dbm.dumb.open('assets/x.db', 'r')"),
+    "array": Edit("import array; array.array('b').fromfile(open('assets/x.csv', 'rb'), 1)"),
+    "plistlib": Edit("import plistlib; plistlib.load(open('assets/x.xml', 'rb'))"),
+    "minidom": Edit("import xml.dom.minidom as m; m.parse('assets/x.xml')"),
+    "tokenize": Edit("import tokenize; tokenize.open('assets/plugin.py')", word="plugin.py"),
+    "zipfile.Path": Edit("import zipfile; list(zipfile.Path('assets/x.npz').iterdir())"),
+    "hashlib": Edit("import hashlib; hashlib.file_digest(open('assets/x.csv', 'rb'), 'md5')"),
+    "logging": Edit("import logging.config as c; c.fileConfig('assets/x.toml')"),
+    "DataSource": Edit("np.lib.npyio.DataSource(None).open('assets/x.csv')"),
+    "NpzFile": Edit("np.lib.npyio.NpzFile(open('assets/x.npz', 'rb'))"),
+    "imread": Edit("import matplotlib.image as m; m.imread('assets/x.png')"),
+    "Jinja": Edit(
+        "import jinja2 as j\n"
+        "j.Environment(loader=j.FileSystemLoader('assets')).get_template('x.csv')"
+    ),
+    "msgspec": Edit("import msgspec; msgspec.json.decode(Path('assets/x.json').read_bytes())"),
+    "make_archive": Edit(
+        "import shutil, tempfile; shutil.make_archive(tempfile.mkdtemp() + '/a', 'zip', 'assets')",
+        word="assets",
+    ),
+    "shutil.move": Edit("import shutil; shutil.move('assets/x.csv', 'out.txt')"),
+    "asyncio": Edit("import asyncio; asyncio.run(asyncio.to_thread(open, 'assets/x.csv'))"),
+    "sqlite3 by URI of a path": Edit(
+        "import sqlite3; p = Path('assets/x.db').absolute().as_uri() + '?mode=ro'\n"
+        "sqlite3.connect(p, uri=True).execute('select 1')"
+    ),
+    "sqlite3 attached": Edit(
+        "import sqlite3; c = sqlite3.connect(':memory:')\n"
+        "c.execute(\"attach 'assets/x.db' as b\")\n"
+        "settings.append(c.execute('select count(*) from b.sqlite_master').fetchall())",
+        "",
+        "hermetic",
+    ),
+    "FreeType": Edit(
+        "from PIL import ImageFont; ImageFont.truetype('assets/x.ttf', 9)", "", "hermetic"
+    ),
+    "is_hdf5": Edit("import h5py; settings.append(h5py.is_hdf5('assets/x.h5'))", "", "hermetic"),
+    # what belongs to DVC, to Git, or to other stages
+    "dvc.lock": Edit("open('dvc.lock').read()", word="dvc.lock"),
+    "dvc.api": Edit("import dvc.api; dvc.api.params_show()", word="which small"),
+    "pipeline": Edit(
+        "from stages.lib.core import pipeline; pipeline.load(Path())", word="dvc.yaml"
+    ),
+    "another stage's out": Edit("open('other/out.csv').read()", word="other/out.csv"),
+    "a recipe": Edit("import yaml; yaml.safe_load(open('recipes/r.yaml'))", word="recipes/r.yaml"),
+    "params.yaml by msgspec": Edit(
+        "import msgspec; msgspec.yaml.decode(Path('params.yaml').read_bytes())",
+        word="Add `- params.yaml:`, or the keys, to the params of small in dvc.yaml",
+    ),
+    "its own out": Edit("settings.append(Path('out.txt').read_text())", "", "hermetic"),
+    ".checkpoints": Edit("settings.append(Path('.checkpoints/x').read_text())", "", "hermetic"),
+    # links and other ways to a file
+    "/proc/self/cwd": Edit("open('/proc/self/cwd/assets/x.csv').read()"),
+    "/proc/self/root": Edit(
+        "import os; open('/proc/self/root' + os.path.abspath('assets/x.csv')).read()"
+    ),
+    "a link": Edit("open('data/link.csv').read()", word="data/link.csv"),
+    "a hard link": Edit("open('data/hard.csv').read()", word="data/hard.csv"),
+    "a link from outside": Edit("open(Path('..').resolve() / 'link.csv').read()"),
+    "a linked folder in a dep": Edit(
+        "open('data/folder/linked/x.csv').read()", word="data/folder/linked/x.csv"
+    ),
+    "listing a linked folder": Edit(
+        "list(Path('data/folder/linked').iterdir())", word="data/folder/linked"
+    ),
+    "a linked folder, by C": Edit(
+        "import h5py; settings.append(h5py.File('data/folder/linked/x.h5')['a'][()])",
+        "",
+        "hermetic",
+    ),
+    "dots from an open folder": Edit(
+        "import os; f = os.open('stages/lib/core', os.O_RDONLY)\n"
+        "settings.append(os.read(os.open('../../../assets/x.csv', os.O_RDONLY, dir_fd=f), 9))",
+        "",
+        "hermetic",
+    ),
+    "fchdir": Edit("import os; os.fchdir(os.open('assets', os.O_RDONLY))", word="assets"),
+    "chdir upwards": Edit(
+        "import os; os.chdir('..')\ntry: open('a path with spaces/assets/x.csv').read()\n"
+        "finally: os.chdir('a path with spaces')"
+    ),
+    "expandvars": Edit(
+        "import os; os.environ['D'] = 'assets'; open(os.path.expandvars('$D/x.csv'))"
+    ),
+    "base64": Edit("import base64; open(base64.b64decode('YXNzZXRzL3guY3N2'))"),
+    "Template": Edit("import string; open(string.Template('$d/x.csv').substitute(d='assets'))"),
+    "__fspath__": Edit("open(K())", "class K:\n    def __fspath__(self): return 'assets/x.csv'"),
+    "enum": Edit("open(K.A.value)", "import enum\nclass K(enum.Enum): A = 'assets/x.csv'"),
+    # ways to run code
+    "cached_property": Edit(
+        "K().p",
+        "import functools\nclass K:\n"
+        "    p = functools.cached_property(lambda self: open('assets/x.csv').read())",
+    ),
+    "descriptor": Edit(
+        "K.p",
+        "class D:\n    def __get__(self, *_): return open('assets/x.csv').read()\nclass K: p = D()",
+    ),
+    "metaclass": Edit(
+        "class K(metaclass=M): pass",
+        "class M(type):\n    def __init__(self, *_): open('assets/x.csv').read()",
+    ),
+    "__init_subclass__": Edit(
+        "class L(K): pass", "class K:\n    def __init_subclass__(cls): open('assets/x.csv').read()"
+    ),
+    "module __getattr__": Edit(
+        "from stages.small import lazy",
+        "def __getattr__(name):\n    if name == 'lazy': return open('assets/x.csv').read()\n"
+        "    raise AttributeError(name)",
+    ),
+    "coroutine": Edit(
+        "import asyncio; asyncio.run(f())", "async def f(): return open('assets/x.csv').read()"
+    ),
+    "__del__": Edit("K()", "class K:\n    def __del__(self): open('assets/x.csv').read()"),
+    "thread at import": Edit(
+        "T.join()",
+        "import threading\nT = threading.Thread(target=np.load, args=['assets/x.npy'])\nT.start()",
+    ),
+    "thread that goes on": Edit(
+        "import threading; threading.Thread(target=late).start()",
+        "import time\ndef late():\n    time.sleep(1)\n    open('assets/x.csv').read()",
+    ),
+    "atexit": Edit(
+        "import atexit; atexit.register(late)", "def late(): open('assets/x.csv').read()"
+    ),
+    "finalize": Edit(
+        "import weakref; weakref.finalize(late, late)", "def late(): open('assets/x.csv').read()"
+    ),
+    "once accepted": Edit("return lambda: open('assets/x.csv').read()"),
+    # more modules
+    "zipimport": Edit("import sys; sys.path.insert(0, 'assets/x.zip'); import inzip", word="x.zip"),
+    "SourceFileLoader": Edit(
+        "from importlib.machinery import SourceFileLoader as L\n"
+        "L('e', 'assets/plugin.py').load_module()",
+        word="assets/plugin.py",
+    ),
+    "importfile": Edit("import pydoc; pydoc.importfile('assets/plugin.py')", word="plugin.py"),
+    "run_module": Edit("import runpy; runpy.run_module('assets.plugin')", word="plugin.py"),
+    "addsitedir": Edit("import site; site.addsitedir('assets')", word="assets"),
+    "iter_modules": Edit("import pkgutil; list(pkgutil.iter_modules(['assets']))", word="assets"),
+    "shared library": Edit("import ctypes; ctypes.CDLL('./assets/x.so')"),
+    "find_spec": Edit(
+        "import importlib.util as u; settings.append(u.find_spec('stages.lib.extra') is None)",
+        "",
+        "hermetic",
+    ),
+    "undeclared library": Edit(
+        "import importlib; importlib.import_module('PIL')", "", "hermetic", "loads pillow"
+    ),
+    "module outside": Edit(
+        "import sys; sys.path.insert(0, OUTSIDE); import outside",
+        "",
+        "hermetic",
+        "outside.py, which no installed package holds",
+    ),
+    # more programs and connections
+    "spawn": Edit(
+        "import multiprocessing as m\n"
+        "m.get_context('spawn').Process(target=np.load, args=['assets/x.npy']).start()",
+        word="starts",
+    ),
+    "forkserver": Edit(
+        "import multiprocessing as m\nm.get_context('forkserver').Process(target=print).start()",
+        word="starts",
+    ),
+    "pool of processes": Edit(
+        "from concurrent.futures import ProcessPoolExecutor as E\n"
+        "E().submit(np.load, 'assets/x.npy').exception()",
+        word="starts",
+    ),
+    "posix_spawn": Edit("import os; os.posix_spawn('/bin/cat', ['cat'], {})", word="starts cat"),
+    "execv": Edit("import os; os.execv('/bin/cat', ['cat', 'assets/x.csv'])", word="starts cat"),
+    "pty": Edit("import pty; pty.spawn(['cat', 'assets/x.csv'])", word="starts"),
+    "asyncio's program": Edit(
+        "import asyncio; asyncio.run(asyncio.create_subprocess_exec('cat', 'assets/x.csv'))",
+        word="starts cat",
+    ),
+    "Git": Edit("import subprocess; subprocess.check_output(['git', 'log'])", word="starts git"),
+    "subinterpreter": Edit(
+        "try: import _xxsubinterpreters as i\nexcept ImportError: import _interpreters as i\n"
+        "i.run_string(i.create(), \"open('assets/x.csv').read()\")",
+        word="starts",
+    ),
+    "libc's system": Edit(
+        "import ctypes\nsettings.append(ctypes.CDLL(None).system(b'test -e assets/x.csv'))",
+        "",
+        "hermetic",
+    ),
+    "http.client": Edit(
+        "import http.client as h; h.HTTPConnection('127.0.0.1', 9).request('GET', '/')",
+        word="127.0.0.1",
+    ),
+    "server": Edit(
+        "import socket\nwith socket.socket() as s: s.bind(('127.0.0.1', 0))", word="127.0.0.1"
+    ),
+    "datagram": Edit(
+        "import socket\n"
+        "with socket.socket(type=socket.SOCK_DGRAM) as s: s.sendto(b'', ('127.0.0.1', 9))",
+        word="127.0.0.1",
+    ),
+    "name of a host": Edit("import socket; socket.gethostbyname('localhost')", word="localhost"),
+    # the surroundings
+    "getenv": Edit("import os; settings.append(os.getenv('COLOUR'))", "", "hermetic"),
+    "posix.environ": Edit(
+        "import posix; settings.append(posix.environ[b'COLOUR'])", "", "hermetic"
+    ),
+    "/proc/self/environ": Edit(
+        "settings.append(b'COLOUR' in open('/proc/self/environ', 'rb').read())", "", "hermetic"
+    ),
+    "PATH": Edit("import os; settings.append(os.environ['PATH'])", "", "hermetic"),
+    "language": Edit("import os; settings.append(os.environ.get('LANG'))", "", "hermetic"),
+    "time zone": Edit("import time; settings.append(time.tzname)", "", "hermetic"),
+    "date": Edit("import datetime as d; settings.append(str(d.date.today()))", "", "hermetic"),
+    "standard input": Edit("import sys; settings.append(sys.stdin.read())", "", "hermetic"),
+    "/dev/stdin": Edit("settings.append(open('/dev/stdin').read())", "", "hermetic"),
+    "inherited file": Edit("import os; settings.append(os.read(0, 9))", "", "hermetic"),
+    "a set's order": Edit("settings.append(list({*'abcdefgh'}))", "", "hermetic"),
+    "hash": Edit("settings.append(hash('a'))", "", "hermetic"),
+    "np.random": Edit("settings.append(np.random.random())", "", "hermetic"),
+    "a folder's order": Edit(
+        "import os; settings.append(os.listdir('data/folder'))", "", "hermetic"
+    ),
+    "glob's order": Edit(
+        "settings.append([p.name for p in Path('data/folder').glob('*')])", "", "hermetic"
+    ),
+    "walk's order": Edit(
+        "import os; settings.append([f for _, _, f in os.walk('data/folder')])", "", "hermetic"
+    ),
+    "a dep's time": Edit("settings.append(Path('data/n.txt').stat().st_mtime)", "", "hermetic"),
+    "a time in a folder": Edit(
+        "settings.append(Path('data/folder/a').stat().st_mtime)", "", "hermetic"
+    ),
+    "access": Edit("import os; settings.append(os.access('assets/x.csv', 4))", "", "hermetic"),
+    "readlink": Edit("import os; settings.append(os.readlink('data/link.csv'))", "", "hermetic"),
+    "a file outside": Edit(
+        "settings.append(Path(OUTSIDE, 'outside.txt').read_text())",
+        "",
+        "hermetic",
+        "is outside the repository",
+    ),
+    # what none of them catches, see docs/audit.md
+    "date of UTC": Edit(
+        "import datetime as d; settings.append(str(d.datetime.now(d.UTC).date()))", "", "none"
+    ),
+    "processors": Edit("import os; settings.append(os.cpu_count())", "", "none"),
+    "Python's version": Edit("import sys; settings.append(sys.version)", "", "none"),
+    "an installed version": Edit(
+        "from importlib import metadata; settings.append(metadata.version('pillow'))", "", "none"
+    ),
+    "the system's files": Edit("settings.append(Path('/etc/passwd').read_text())", "", "none"),
+}
+
+# In a process that imports TensorFlow, whose own code reads
+TENSORFLOW = {
+    "tf.io.read_file": "tf.io.read_file('assets/x.csv').numpy()",
+    "tf.io.gfile": "tf.io.gfile.GFile('assets/x.csv').read()",
+    "tf.io.gfile.glob": "tf.io.gfile.glob('assets/*.csv')",
+    "tf.io.gfile.exists": "tf.io.gfile.exists('assets/x.csv')",
+    "TFRecordDataset": "[t.numpy() for t in tf.data.TFRecordDataset('assets/x.tfrecord')]",
+    "TextLineDataset": "[t.numpy() for t in tf.data.TextLineDataset('assets/x.csv')]",
+    "list_files": "[t.numpy() for t in tf.data.Dataset.list_files('assets/*.csv')]",
+    "load_model": "tf.keras.models.load_model('assets/x.h5')",
 }
