@@ -114,6 +114,30 @@ def test_no_expression_reaches_a_shell() -> None:
     assert [block for block in blocks if "${{" in block] == []
 
 
+def _hermetic_block() -> str:
+    steps = _load(ROOT / ".github/workflows/tests.yml")["jobs"]["checks"]["steps"]
+    (block,) = [step["run"] for step in steps if "--hermetic" in step.get("run", "")]
+    return str(block)
+
+
+def test_both_services_run_each_stage_with_its_deps_alone_on_the_digits() -> None:
+    lines = _hermetic_block().splitlines()
+    assert lines == [
+        "cp recipes/digits-mlp.yaml params.yaml",
+        "dvc repro",
+        "python -m tools.audit --hermetic",
+    ]
+    assert _load(ROOT / ".gitlab-ci.yml")["checks"]["script"][-3:] == lines
+
+
+@pytest.mark.slow
+@needs_bash
+def test_each_stage_makes_the_same_of_its_deps_alone(repository: Any) -> None:
+    done = repository.run("bash", "-euo", "pipefail", "-c", _hermetic_block())
+    assert done.code == 0, done.out + done.err
+    assert done.out.endswith("ok: every stage makes the same of its deps alone\n")
+
+
 def test_the_tests_run_on_three_systems_and_three_pythons() -> None:
     matrix = _load(ROOT / ".github/workflows/tests.yml")["jobs"]["tests"]["strategy"]["matrix"]
     assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
