@@ -1,11 +1,12 @@
 """Many short experiments through DVC's queue, whose stages are killed at random.
 
-    python -m benchmarks.soak [--experiments 20] [--kills 40] [--seed 1]
+    python -m benchmarks.soak [--experiments 100] [--kills 100] [--seed 1] [--folder FOLDER]
 
 In a clone, one experiment a seed of the training goes through `dvc queue` with two workers, while
 stages that run are killed with SIGKILL at random instants. What failed is queued again. In another
-clone each experiment runs undisturbed. Prints how many recorded results differ from those, and how
-many temporary files are left; ends with status 1 if there is one.
+clone each experiment runs undisturbed. Prints how many recorded results differ from those, how many
+temporary files are left, and what `dvc gc` keeps beyond what it should, or drops below; ends with
+status 1 if any of these is not 0. A run in the same FOLDER goes on where the last one ended.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped] # it comes with DVC, and has no types
 import yaml
@@ -36,20 +38,26 @@ IDENTITY = ("-c", "user.name=Soak", "-c", "user.email=soak@example.org")
 PAUSES = (1.0, 8.0)  # seconds between two kills, drawn evenly
 
 
-def run(folder: Path, *command: str, check: bool = True) -> str:
-    """What a command in a folder prints."""
+def run(folder: Path, *command: str) -> str:
+    """What a command in a folder prints; the program ends where it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
-    if check and done.returncode:
+    if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
     return done.stdout
 
 
 def clone(folder: Path) -> Path:
-    """A clone of this repository with a short training, committed."""
-    run(ROOT, "git", "clone", "-q", str(ROOT), str(folder))
-    set_param(folder, "epochs", 3)
-    run(folder, "git", *IDENTITY, "commit", "-qam", "A short training")
+    """A clone of this repository with a short training, committed; an old one stays as it is."""
+    if not folder.exists():
+        run(ROOT, "git", "clone", "-q", str(ROOT), str(folder))
+        set_param(folder, "epochs", 2)
+        commit(folder, "A short training")
     return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commits every changed file that Git tracks."""
+    run(folder, "git", *IDENTITY, "commit", "-qam", message)
 
 
 def set_param(folder: Path, name: str, value: int) -> None:
@@ -78,30 +86,33 @@ def running_stages(folder: Path) -> Iterator[psutil.Process]:
             continue
 
 
-def tasks(folder: Path) -> list[str]:
-    """The states of all tasks of the queue."""
+def busy(folder: Path) -> bool:
+    """Whether a task of the queue waits or runs."""
     lines = run(folder, "dvc", "queue", "status").splitlines()
-    states = ("Queued", "Running", "Failed", "Success")
-    return [state for line in lines for state in states if state in line.split()]
+    return any({"Queued", "Running"} & set(line.split()) for line in lines)
+
+
+def start_workers(folder: Path) -> None:
+    """Starts two workers, which go on in the background and end where nothing is left to do."""
+    subprocess.run(
+        ["dvc", "queue", "start", "-j", "2"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,  # a worker would hold the pipes of a command that is read
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random) -> int:
     """Runs all experiments through the queue, again until each is there; returns the kills made."""
-    made, attempt = 0, 0
-    missing = list(seeds)
-    while missing:
-        attempt += 1
-        for seed in missing:
-            run(folder, "dvc", "exp", "run", "-q", "--queue", "-n", f"seed-{seed}-{attempt}",
-                "-S", f"train.seed={seed}", "evaluate")  # fmt: skip
-        # The workers go on in the background, and would hold the pipes of a command that is read
-        subprocess.run(
-            ["dvc", "queue", "start", "-j", "2"],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
+    count = folder.parent / "kills"
+    made = int(count.read_text()) if count.exists() else 0
+    while missing := sorted({*seeds} - {*experiments(folder).values()}):
+        print(f"{made} kills, {len(missing)} experiments missing", flush=True)
+        if not busy(folder):
+            values = ",".join(map(str, missing))
+            run(folder, "dvc", "exp", "run", "--queue", "-S", f"train.seed={values}", "evaluate")
+        start_workers(folder)
         checked = time.monotonic()
         while True:
             time.sleep(chance.uniform(*PAUSES))
@@ -109,65 +120,108 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random) 
             if stages and made < kills:
                 chance.choice(stages).kill()
                 made += 1
-            if time.monotonic() - checked > 15 or not stages:
+                count.write_text(str(made))
+            if time.monotonic() - checked > 30:
                 checked = time.monotonic()
-                if not {"Queued", "Running"} & set(tasks(folder)):
+                if not busy(folder):
                     break
-        have = {name.split("-")[1] for name in experiments(folder)}
-        missing = [seed for seed in seeds if str(seed) not in have]
-        print(f"Attempt {attempt}: {made} kills, {len(missing)} experiments missing", flush=True)
     return made
 
 
-def experiments(folder: Path) -> dict[str, str]:
-    """The revision of each recorded experiment by its name."""
-    listing = run(folder, "git", "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
-    pairs = [line.split() for line in listing.splitlines()]
+def experiments(folder: Path) -> dict[str, int]:
+    """The seed of the training of each recorded experiment by its revision."""
+    pattern = "refs/exps/??/**"
+    revisions = run(folder, "git", "for-each-ref", "--format=%(objectname)", pattern).split()
     return {
-        name.rpartition("/")[2]: revision
-        for revision, name in pairs
-        if name.rpartition("/")[2].startswith("seed-")
+        revision: yaml.safe_load(run(folder, "git", "show", f"{revision}:params.yaml"))["train"][
+            "seed"
+        ]
+        for revision in revisions
     }
+
+
+def undisturbed(folder: Path, seed: int) -> dict[str, str]:
+    """What one experiment records where nobody kills it."""
+    tag = f"seed-{seed}"
+    if tag not in run(folder, "git", "tag").split():
+        set_param(folder, "seed", seed)
+        run(folder, "dvc", "repro", "evaluate")
+        if run(folder, "git", "status", "--porcelain", "-uno"):
+            commit(folder, tag)
+        run(folder, "git", "tag", tag)
+    return recorded(folder, tag)
+
+
+def cached(folder: Path) -> set[str]:
+    """The hash of each file and folder in the cache of a clone."""
+    store = folder / ".dvc/cache/files/md5"
+    return {path.parent.name + path.name for path in store.glob("*/*")}
+
+
+def used(folder: Path, revisions: Iterable[str]) -> set[str]:
+    """The hashes that dvc.lock of these revisions names, or of the work tree where one is empty."""
+    store, hashes = folder / ".dvc/cache/files/md5", set[str]()
+    for revision in revisions:
+        text = run(folder, "git", "show", f"{revision}:dvc.lock") if revision else ""
+        lock: dict[str, Any] = yaml.safe_load(text or (folder / "dvc.lock").read_text("utf-8"))
+        hashes |= {out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+    for name in [name for name in hashes if name.endswith(".dir")]:
+        path = store / name[:2] / name[2:]
+        if path.exists():
+            hashes |= {entry["md5"] for entry in json.loads(path.read_text("utf-8"))}
+    return hashes
+
+
+def collect(folder: Path, revisions: Sequence[str]) -> list[str]:
+    """What `dvc gc` keeps that it should drop and drops that it should keep, in two ways to ask."""
+    problems = []
+    for options, kept in ((["--all-experiments"], ["", *revisions]), ([], [""])):
+        before, wanted = cached(folder), used(folder, kept)
+        # What Git keeps (cache: false) is in dvc.lock too, and not in the cache
+        run(folder, "dvc", "gc", "--force", "--workspace", *options)
+        after = cached(folder)
+        name = " ".join(["dvc gc --workspace", *options])
+        print(f"{name}: {len(before)} files in the cache, then {len(after)}", flush=True)
+        problems += [f"{name} keeps {item}" for item in sorted(after - wanted)]
+        problems += [f"{name} drops {item}" for item in sorted((wanted & before) - after)]
+    return problems
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Soaks, compares and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiments", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--experiments", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path)
     options = parser.parse_args(arguments)
     seeds = range(1, options.experiments + 1)
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as temporary:
+        work: Path = (options.folder or Path(temporary)).resolve()
+        work.mkdir(parents=True, exist_ok=True)
         os.environ["DVC_SITE_CACHE_DIR"] = f"{work}/site"
-        queued, clean = clone(Path(work) / "queued"), clone(Path(work) / "clean")
+        queued, clean = clone(work / "queued"), clone(work / "clean")
         start = time.monotonic()
         made = soak(queued, seeds, options.kills, random.Random(options.seed))  # noqa: S311
         minutes = (time.monotonic() - start) / 60
         run(queued, "dvc", "queue", "stop")
         left = [path for path in queued.rglob("*.tmp") if ".git" not in path.parts]
-        wanted = {}
-        for seed in seeds:
-            set_param(clean, "seed", seed)
-            run(clean, "dvc", "repro", "evaluate")
-            run(
-                clean, "git", "-c", "user.name=S", "-c", "user.email=s@x.org", "commit", "-qam", "x"
-            )
-            wanted[seed] = recorded(clean, "HEAD")
-        found = experiments(queued)
-        wrong = [
-            f"{name}: {file}"
-            for name, revision in found.items()
-            for file, text in recorded(queued, revision).items()
-            if text != wanted[int(name.split("-")[1])][file]
-        ]
+        results = experiments(queued)
+        differ = []
+        for revision, seed in sorted(results.items(), key=lambda item: item[1]):
+            expected = undisturbed(clean, seed)
+            actual = recorded(queued, revision)
+            differ += [f"seed {seed}: {n}" for n in RECORDED if actual[n] != expected[n]]
+            print(f"Seed {seed} compared, {len(differ)} differ", flush=True)
+        problems = collect(queued, list(results))
         print(
-            f"{len(found)} recorded results of {len(seeds)} experiments in {minutes:.1f} minutes, "
-            f"{made} kills; {len(wrong)} differ from clean runs'; {len(left)} temporary files left"
+            f"{len(results)} recorded results of {len(seeds)} experiments in {minutes:.1f} minutes,"
+            f" {made} kills; {len(differ)} differ from clean runs'; {len(left)} temporary files"
+            f" left; {len(problems)} objects that dvc gc should not have kept or dropped"
         )
-        for line in [*wrong, *map(str, left)]:
+        for line in [*differ, *map(str, left), *problems]:
             print(f"  {line}")
-    if wrong or left:
+    if differ or left or problems:
         sys.exit(1)
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from stages.lib.core import enforcement
+from stages.lib.core.errors import message_at_import
 
 STARTED = time.time_ns()  # code that is saved from here on is not what was imported
 PACKAGE = Path(__file__).parents[2].name
@@ -53,13 +54,26 @@ def interrupted() -> NoReturn:
 
 
 class _Patient(io.FileIO):
-    """A stream whose reader may have gone: what nobody reads is dropped, and the work goes on."""
+    """A stream whose reader may have gone: what nobody reads is dropped, and the work goes on.
+
+    What cannot be written for another reason is an error that names the stream, once: what would
+    be written after it, at the end of the process at the latest, is dropped.
+    """
+
+    broken = False
 
     def write(self, content: bytes) -> int:  # type: ignore[override]
+        size = memoryview(content).nbytes
+        if self.broken:
+            return size
         try:
             return super().write(content)
         except BrokenPipeError:
-            return memoryview(content).nbytes
+            return size
+        except OSError as error:
+            self.broken = True
+            error.filename = "standard output" if self.fileno() == 1 else "standard error"
+            raise
 
 
 def _open_streams() -> None:
@@ -89,10 +103,8 @@ def _last_words(
     """Says what ended the stage while it was still importing."""
     if issubclass(kind, KeyboardInterrupt):
         interrupted()
-    if message := enforcement.refusal():
-        print(f"ERROR: {message}", file=sys.stderr)
-    elif issubclass(kind, Warning):
-        print(f"ERROR: {warning(error)}", file=sys.stderr)
+    if text := enforcement.refusal() or message_at_import(error):
+        print(f"ERROR: {text}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -115,11 +127,3 @@ def _last_words_of_a_thread(ended: threading.ExceptHookArgs) -> None:
 def _last_words_of_an_object(ended: "sys.UnraisableHookArgs") -> None:
     if not isinstance(ended.exc_value, enforcement.Refused):
         sys.__unraisablehook__(ended)
-
-
-def warning(error: BaseException) -> str:
-    """The message for a warning that the surroundings turned into an error."""
-    return (
-        f"a warning was made an error by PYTHONWARNINGS or -W: {' '.join(str(error).split())}.\n"
-        "Run again without that setting."
-    )

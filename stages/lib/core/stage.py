@@ -1,6 +1,5 @@
 """How a stage runs: settings first, then the work, then a check that nothing moved meanwhile."""
 
-import errno
 import gc
 import hashlib
 import io
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages.lib.core import enforcement, files, launch, recorded
-from stages.lib.core.errors import UserError
+from stages.lib.core.errors import UserError, message
 from stages.lib.core.launch import interrupted
 
 __all__ = ["interrupted", "key", "run"]
@@ -68,10 +67,10 @@ def run(
     except KeyboardInterrupt:
         interrupted()
     except BaseException as error:
-        message = enforcement.refusal() or _message(error)  # the cause, whatever it led to
-        if not message:
+        text = enforcement.refusal() or message(error)  # the cause, whatever it led to
+        if not text:
             raise
-        _fail(message)
+        _fail(text)
 
 
 def key(settings: object, inputs: Sequence[Path]) -> str:
@@ -86,27 +85,9 @@ def key(settings: object, inputs: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _fail(message: str) -> None:
-    print(f"ERROR: {message}", file=sys.stderr)
+def _fail(text: str) -> None:
+    print(f"ERROR: {text}", file=sys.stderr)
     raise SystemExit(1)
-
-
-def _message(error: BaseException) -> str:
-    """What to say about an error of the user's or of the system's; empty for any other."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}.\nEnd other programs, or set smaller sizes, and run again."
-    if isinstance(error, OSError):
-        return _system_message(error)
-    return launch.warning(error) if isinstance(error, Warning) else ""
-
-
-def _system_message(error: OSError) -> str:
-    """What the operating system refused, and where it said so."""
-    place = f"{error.filename}: " if error.filename else ""
-    step = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
-    return f"{place}{error.strerror or error}.\n{step} and run again."
 
 
 def _moved(what: str) -> UserError:

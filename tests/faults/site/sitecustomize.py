@@ -1,10 +1,37 @@
-"""Lets a fault strike the stage that STAGES_FAULT names, as in ``train:write:7:dies``.
+"""Lets a fault strike a stage, as the environment says.
 
 Python imports this at its start where the folder is in PYTHONPATH; so it reaches what DVC runs.
+STAGES_FAULT names a stage and an operation on files, as in ``train:write:7:dies``. IMPORT_FAULT
+names a module whose import it strikes, as in ``interrupt:keras``: ``interrupt`` is Ctrl+C,
+``unreadable`` and ``damaged`` are what a disk says; ``list:FILE`` strikes nothing and writes the
+names of all modules that are asked for.
 """
 
+import errno
 import os
+import signal
 import sys
+
+
+class _Finder:
+    """Sees every import first, and finds nothing."""
+
+    def __init__(self, mode: str, target: str) -> None:
+        self.mode, self.target = mode, target
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Strikes when the module is the one."""
+        if self.mode == "list":
+            self.names.append(name)
+            with open(self.target, "a", encoding="utf-8") as stream:  # noqa: PTH123 as early as can be
+                stream.write(f"{name}\n")
+        elif name == self.target:
+            if self.mode == "interrupt":
+                signal.raise_signal(signal.SIGINT)
+            number = {"unreadable": errno.EACCES, "damaged": errno.EIO}[self.mode]
+            raise OSError(number, os.strerror(number), f"{name.replace('.', '/')}.py")
+
 
 if os.environ.get("STAGES_FAULT"):
     _stage, _kind, _number, _mode = os.environ["STAGES_FAULT"].split(":")
@@ -12,3 +39,6 @@ if os.environ.get("STAGES_FAULT"):
         from tests.faults.injection import Fault, install
 
         install(Fault(_kind, int(_number), _mode))
+if os.environ.get("IMPORT_FAULT"):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is deaf
+    sys.meta_path.insert(0, _Finder(*os.environ["IMPORT_FAULT"].split(":", 1)))

@@ -1,0 +1,145 @@
+"""A stage as a process: with streams that are closed or full, and struck while it imports."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Finished, execute
+from tests.faults.prepared import ENVIRONMENT, OUTPUTS, prepare
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such streams")
+
+# Those without TensorFlow and matplotlib start in a moment
+STAGES = [
+    "download",
+    "normalize",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("train", "evaluate", "plot")),
+]
+STRANGE_STREAMS = {
+    "standard output closed": '"$@" >&-',
+    "standard error closed": '"$@" 2>&-',
+    "all closed": '"$@" <&- >&- 2>&-',
+    "the reader of the output gone": '{ "$@"; echo $? >&3; } 3>code | true; exit $(cat code)',
+    "the reader of the errors gone": (
+        '{ "$@"; echo $? >&3; } 3>code 2>&1 >log | true; exit $(cat code)'
+    ),
+    "the reader reads one byte": '{ "$@"; echo $? >&3; } 3>code | head -c1; exit $(cat code)',
+}
+
+Tree = dict[str, bytes]
+
+
+def stage(name: str, folder: Path, shell: str = '"$@"', **environment: str) -> Finished:
+    """Runs a stage as DVC does, by a line of a shell that gets the command."""
+    command = [sys.executable, "-m", f"stages.{name}"]
+    surroundings = {**ENVIRONMENT, "PYTHONPATH": str(ROOT), **environment}
+    return execute(["sh", "-c", shell, "sh", *command], folder, **surroundings)
+
+
+def outputs(name: str, folder: Path) -> Tree:
+    """The content of each file that the stage makes."""
+    paths = [
+        path
+        for output in OUTPUTS[name]
+        for path in (folder / output, *(folder / output).rglob("*"))
+    ]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
+
+
+def ready(name: str, folder: Path) -> Path:
+    """A folder in which a stage can run."""
+    prepare(name, folder)
+    if name == "evaluate":
+        assert stage("train", folder).code == 0
+    return folder
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path) -> Callable[[str], Tree]:
+    """What a stage makes in peace."""
+
+    def run(name: str) -> Tree:
+        folder = ready(name, tmp_path / "undisturbed")
+        done = stage(name, folder)
+        assert done.code == 0, done.err
+        return outputs(name, folder)
+
+    return run
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_whatever_the_streams_are_the_work_is_done(
+    name: str, tmp_path: Path, undisturbed: Callable[[str], Tree]
+) -> None:
+    expected = undisturbed(name)
+    for number, (streams, shell) in enumerate(STRANGE_STREAMS.items()):
+        folder = ready(name, tmp_path / str(number))
+        done = stage(name, folder, shell)
+        assert (done.code, "Traceback" in done.err) == (0, False), (streams, done)
+        assert outputs(name, folder) == expected, streams
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("name", STAGES)
+def test_an_output_stream_on_a_full_disk_is_named(name: str, tmp_path: Path) -> None:
+    done = stage(name, ready(name, tmp_path / "folder"), '"$@" >/dev/full')
+    assert done.message == (
+        "standard output: No space left on device.\nFree some space and run again."
+    )
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_warnings_as_errors_are_told_or_do_no_harm(
+    name: str, tmp_path: Path, undisturbed: Callable[[str], Tree]
+) -> None:
+    expected, folder = undisturbed(name), ready(name, tmp_path / "folder")
+    done = stage(name, folder, PYTHONWARNINGS="error")
+    if done.code:
+        assert done.message.startswith("a warning was made an error by PYTHONWARNINGS or -W: ")
+    else:
+        assert outputs(name, folder) == expected
+
+
+def struck(name: str, folder: Path, fault: str) -> Finished:
+    """Runs a stage with a fault among its imports."""
+    path = os.pathsep.join([str(ROOT / "tests/faults/site"), str(ROOT)])
+    return stage(name, folder, PYTHONPATH=path, IMPORT_FAULT=fault)
+
+
+def imports(name: str, folder: Path) -> list[str]:
+    """The modules that a stage imports after its watch has begun, in their order."""
+    listing = folder / "imports"
+    assert struck(name, folder, f"list:{listing}").code == 0
+    names = listing.read_text().splitlines()
+    return list(dict.fromkeys(names[names.index(f"stages.{name}") + 1 :]))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_ctrl_c_and_a_failing_disk_among_the_imports(name: str, tmp_path: Path) -> None:
+    folder = ready(name, tmp_path / "folder")
+    before = outputs(name, folder)
+    modules = imports(name, folder)
+    folder = ready(name, tmp_path / "struck")
+    own = [module for module in modules if module.startswith("stages.")]
+    few = dict.fromkeys([own[0], own[-1], *modules[:: max(1, len(modules) // 6)]])
+    for module in few:
+        done = struck(name, folder, f"interrupt:{module}")
+        assert done.err == "\nInterrupted; nothing half-made was left behind.\n", module
+        assert done.code == 130
+    for module in own[:: max(1, len(own) // 3)]:
+        for mode, words in (("unreadable", "Permission denied"), ("damaged", "Input/output error")):
+            done = struck(name, folder, f"{mode}:{module}")
+            path = module.replace(".", "/") + ".py"
+            assert done.message == f"{path}: {words}.\nMend that and run again."
+    assert outputs(name, folder) == before
+
+
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    folder = ready("normalize", tmp_path / "folder")
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['msgspec'] = None\n")
+    done = stage("normalize", folder, PYTHONPATH=f"{folder}{os.pathsep}{ROOT}")
+    assert done.message.startswith(f"msgspec: not installed for {sys.executable}.\n")
