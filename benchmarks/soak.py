@@ -1,12 +1,14 @@
 """Many short experiments through DVC's queue, whose stages are killed at random.
 
-    python -m benchmarks.soak [--experiments 100] [--kills 100] [--seed 1] [--folder FOLDER]
+    python -m benchmarks.soak [--experiments 100] [--kills 100] [--seed 1]
+        [--minutes 600] [--folder FOLDER]
 
 In a clone, one experiment a seed of the training goes through `dvc queue` with two workers, while
 stages that run are killed with SIGKILL at random instants. What failed is queued again. In another
 clone each experiment runs undisturbed. Prints how many recorded results differ from those, how many
 temporary files are left, and what `dvc gc` keeps beyond what it should, or drops below; ends with
-status 1 if any of these is not 0. A run in the same FOLDER goes on where the last one ended.
+status 1 if any of these is not 0. After so many MINUTES it compares what has been recorded by then;
+a run in the same FOLDER goes on where the last one ended.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import psutil  # type: ignore[import-untyped] # it comes with DVC, and has no ty
 import yaml
 
 from benchmarks.side_by_side import ROOT
-from stages.lib.core import files
+from stages.lib.core import files, pipeline
 
 RECORDED = (
     "dvc.lock",
@@ -103,8 +105,16 @@ def start_workers(folder: Path) -> None:
     )
 
 
-def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random) -> int:
-    """Runs all experiments through the queue, again until each is there; returns the kills made."""
+def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random, end: float) -> int:
+    """Runs all experiments through the queue, again until each is there; returns the kills made.
+
+    Args:
+        folder: The clone.
+        seeds: Those of the experiments.
+        kills: How many stages are killed at the most.
+        chance: Draws which one is killed, and when.
+        end: The time of ``time.monotonic`` at which it stops, whatever is missing.
+    """
     count = folder.parent / "kills"
     made = int(count.read_text()) if count.exists() else 0
     while missing := sorted({*seeds} - {*experiments(folder).values()}):
@@ -115,6 +125,9 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random) 
         start_workers(folder)
         checked = time.monotonic()
         while True:
+            if time.monotonic() > end:
+                run(folder, "dvc", "queue", "stop", "--kill")
+                return made
             time.sleep(chance.uniform(*PAUSES))
             stages = list(running_stages(folder))
             if stages and made < kills:
@@ -159,12 +172,22 @@ def cached(folder: Path) -> set[str]:
 
 
 def used(folder: Path, revisions: Iterable[str]) -> set[str]:
-    """The hashes that dvc.lock of these revisions names, or of the work tree where one is empty."""
+    """The hashes of the cache that these revisions name, or the work tree where one is empty.
+
+    What Git keeps is in dvc.lock too; DVC caches it for its runs alone, and may drop it.
+    """
     store, hashes = folder / ".dvc/cache/files/md5", set[str]()
+    outs = [out for stage in pipeline.load(folder).values() for out in stage.outs]
+    in_cache = {out.path for out in outs if out.cached}
     for revision in revisions:
         text = run(folder, "git", "show", f"{revision}:dvc.lock") if revision else ""
         lock: dict[str, Any] = yaml.safe_load(text or (folder / "dvc.lock").read_text("utf-8"))
-        hashes |= {out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+        hashes |= {
+            out["md5"]
+            for stage in lock["stages"].values()
+            for out in stage["outs"]
+            if out["path"] in in_cache
+        }
     for name in [name for name in hashes if name.endswith(".dir")]:
         path = store / name[:2] / name[2:]
         if path.exists():
@@ -177,7 +200,6 @@ def collect(folder: Path, revisions: Sequence[str]) -> list[str]:
     problems = []
     for options, kept in ((["--all-experiments"], ["", *revisions]), ([], [""])):
         before, wanted = cached(folder), used(folder, kept)
-        # What Git keeps (cache: false) is in dvc.lock too, and not in the cache
         run(folder, "dvc", "gc", "--force", "--workspace", *options)
         after = cached(folder)
         name = " ".join(["dvc gc --workspace", *options])
@@ -193,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--experiments", type=int, default=100)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args(arguments)
     seeds = range(1, options.experiments + 1)
@@ -202,7 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ["DVC_SITE_CACHE_DIR"] = f"{work}/site"
         queued, clean = clone(work / "queued"), clone(work / "clean")
         start = time.monotonic()
-        made = soak(queued, seeds, options.kills, random.Random(options.seed))  # noqa: S311
+        chance = random.Random(options.seed)  # noqa: S311
+        made = soak(queued, seeds, options.kills, chance, start + options.minutes * 60)
         minutes = (time.monotonic() - start) / 60
         run(queued, "dvc", "queue", "stop")
         left = [path for path in queued.rglob("*.tmp") if ".git" not in path.parts]
