@@ -11,25 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.harness import Trial, tree
+from tests.faults.prepared import read_by
 
 CONFIGURATION = ["params.yaml", "datasets.yaml", "environment.yaml"]
-READ = {
-    "download": [*CONFIGURATION, "mirror/tiny/train_images.gz", "mirror/tiny/test_labels.gz"],
-    "normalize": [*CONFIGURATION, "data/raw/train_images.gz", "data/raw/test_labels.gz"],
-    "train": [
-        "params.yaml",
-        "environment.yaml",
-        "data/normalized/train.npz",
-        "data/normalized/validation.npz",
-    ],
-    "evaluate": [
-        "params.yaml",
-        "environment.yaml",
-        "data/normalized/test.npz",
-        "models/model.keras",
-    ],
-    "plot": [*CONFIGURATION, "data/normalized/train.npz", "data/normalized/test.npz"],
-}
 # A changed number in a text may be as good a number: what matters is that nothing breaks
 TEXTS = (".yaml", ".csv", ".json")
 
@@ -47,13 +31,6 @@ OTHER_TYPES = {
     "half a PNG": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
     "gzip of nothing": bytes.fromhex("1f8b08000000000002ff03000000000000000000"),
 }
-
-
-def read_by(stage: str, folder: Path) -> list[str]:
-    """The files that a stage reads in a folder; plot also every result of train and evaluate."""
-    results = [folder / "reports/train", folder / "reports/evaluate"] if stage == "plot" else []
-    paths = [path for result in results for path in sorted(result.iterdir())]
-    return [*READ[stage], *(path.relative_to(folder).as_posix() for path in paths)]
 
 
 def damages(content: bytes, flips: int) -> Iterator[tuple[str, bytes | None]]:

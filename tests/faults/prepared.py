@@ -10,27 +10,18 @@ import numpy as np
 import yaml
 
 from stages.lib import split_file
+from stages.lib.core import pipeline
 from tests.conftest import ROOT, idx_bytes
 from tests.stages import plot_inputs
 
-OUTPUTS = {
-    "download": ["data/raw"],
-    "normalize": ["data/normalized"],
-    "train": [
-        "models/model.keras",
-        "reports/train/history.csv",
-        "reports/train/metrics.json",
-        "reports/train/run.json",
-    ],
-    "evaluate": [
-        "reports/evaluate/calibration.csv",
-        "reports/evaluate/confusion.csv",
-        "reports/evaluate/metrics.json",
-        "reports/evaluate/per_class.csv",
-        "reports/evaluate/predictions.csv",
-    ],
-    "plot": ["reports/figures", "reports/index.html"],
+STAGES = {
+    name: stage.resolved(yaml.safe_load((ROOT / pipeline.PARAMS).read_text(encoding="utf-8")))
+    for name, stage in pipeline.load(ROOT).items()
 }
+# What each stage makes, in what is moved into place at once
+OUTPUTS = {name: [out.path for out in stage.outs] for name, stage in STAGES.items()}
+OUTPUTS["normalize"] = ["data/normalized"]
+CODE = ("stages",)
 ENVIRONMENT = {"DATASET_CACHE": "cache", "DATASET_MIRROR": "mirror"}  # in the working folder
 
 
@@ -42,7 +33,8 @@ def prepare(stage: str, folder: Path) -> None:
     else:
         _write_configuration(folder)
     if stage == "normalize":
-        shutil.copytree(folder / "mirror/tiny", folder / "data/raw")
+        for source in ("mirror/tiny", "data/embedded"):
+            shutil.copytree(folder / source, folder / "data/raw", dirs_exist_ok=True)
     if stage in ("train", "evaluate"):
         _write_splits(folder)
     for output in OUTPUTS[stage]:
@@ -53,6 +45,27 @@ def prepare(stage: str, folder: Path) -> None:
         else:
             path.mkdir(parents=True, exist_ok=True)
             (path / "old").write_bytes(b"old")
+
+
+def read_by(stage: str, folder: Path) -> list[str]:
+    """The files in a prepared folder that a stage reads by dvc.yaml; of download, the mirror's too.
+
+    Raises:
+        ValueError: The folder lacks something that dvc.yaml names.
+    """
+    declared = STAGES[stage]
+    configuration = sorted({pipeline.PARAMS, *(file for file, _ in declared.params)})
+    data = [dep for dep in declared.deps if dep.split("/")[0] not in CODE]
+    if stage == "download":
+        data.append("mirror")
+    names = []
+    for name in [*configuration, *data]:
+        path = folder / name
+        paths = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        if not paths:
+            raise ValueError(f"{stage} reads {name}, which tests/faults/prepared.py does not make")
+        names += [file.relative_to(folder).as_posix() for file in sorted(paths)]
+    return names
 
 
 def _write_configuration(folder: Path) -> None:
@@ -66,7 +79,8 @@ def _write_configuration(folder: Path) -> None:
         "test_labels": np.array([0, 1, 1, 0, 1]),
     }.items():
         content = gzip.compress(idx_bytes(array), mtime=0)
-        (folder / f"mirror/tiny/{role}.gz").write_bytes(content)
+        place = "data/embedded" if role == "test_images" else "mirror/tiny"
+        (folder / place / f"{role}.gz").write_bytes(content)
         files[role] = {"name": f"{role}.gz", "sha256": hashlib.sha256(content).hexdigest()}
     entry = {
         "title": "A made data set",
