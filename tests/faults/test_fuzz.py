@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,9 +23,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from stages import download, normalize
-from stages.lib import split_file
+from stages import download, normalize, plot
+from stages.lib import model_file, split_file
 from stages.lib.core import files
 from stages.lib.core.errors import UserError
 from stages.lib.training import checkpoint
@@ -146,8 +148,9 @@ def normalized(folder: Path, content: bytes, role: str) -> None:
     catalogue = yaml.safe_load((folder / "datasets.yaml").read_text(encoding="utf-8"))
     entry = catalogue["tiny"]
     digest = hashlib.sha256(content).hexdigest()
-    if role == "arrays":
-        entry |= {"format": "npz", "files": {"arrays": {"name": "tiny.npz", "sha256": digest}}}
+    if role in ("arrays", "archive"):
+        made = "npz" if role == "arrays" else "images"
+        entry |= {"format": made, "files": {role: {"name": "tiny.file", "sha256": digest}}}
     else:
         entry["files"][role]["sha256"] = digest
     (folder / "data/raw" / entry["files"][role]["name"]).write_bytes(content)
@@ -163,6 +166,33 @@ def test_idx_files(folder: Path, content: bytes) -> None:
 @fuzz(mutated([archive(ARRAYS), archive(ARRAYS, zipfile.ZIP_STORED)]), 60)
 def test_npz_archives_of_ones_own(folder: Path, content: bytes) -> None:
     normalized(folder, content, "arrays")
+
+
+def image_archives() -> list[bytes]:
+    """Six image files of two classes and three kinds: a zip with a table, a tar, a tar.gz."""
+    files = {}
+    for number in range(6):
+        pixels = Image.fromarray(np.full((4, 4), 20 * number, np.uint8))
+        stream = io.BytesIO()
+        kind = ("PNG", "JPEG", "BMP")[number % 3]
+        pixels.save(stream, kind)
+        files[f"{('even', 'odd')[number % 2]}/{number}.{kind.lower()}"] = stream.getvalue()
+    table = "path,label\n" + "".join(f"{name},{name.partition('/')[0]}\n" for name in files)
+    zipped, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for name, content in {**files, "labels.csv": table.encode()}.items():
+            archive.writestr(name, content)
+    with tarfile.open(fileobj=tarred, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return [zipped.getvalue(), tarred.getvalue(), gzip.compress(tarred.getvalue(), mtime=0)]
+
+
+@fuzz(mutated(image_archives()), 40)
+def test_archives_of_image_files(folder: Path, content: bytes) -> None:
+    normalized(folder, content, "archive")
 
 
 def split_bytes() -> bytes:
@@ -246,6 +276,37 @@ def test_broken_tables(folder: Path, content: bytes) -> None:
     refused_or_read(lambda: files.read_csv(path))
 
 
+RESULTS = tuple(path.as_posix() for path in plot.INPUTS if path.suffix in (".csv", ".json"))
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> tuple[str, list[tuple[float, int, bytes]]]:
+    """One of the tables and records that plot reads, and what is changed in it."""
+    pieces = st.sampled_from([b"", b"-", b"9", b"nan", b",", b"\n", b'"', b"null", b"[", b"1e999"])
+    change = st.tuples(st.floats(0, 1), st.integers(0, 4), pieces | st.binary(max_size=4))
+    return draw(st.sampled_from(RESULTS)), draw(st.lists(change, max_size=4))
+
+
+@fuzz(edits(), 40)
+def test_results_of_earlier_stages(
+    folder: Path, example: tuple[str, list[tuple[float, int, bytes]]]
+) -> None:
+    name, changes = example
+    folder = folder / "made"
+    if not folder.exists():
+        prepare("plot", folder)
+        os.chdir(folder)
+    path = folder / name
+    content = whole = path.read_bytes()
+    for fraction, size, piece in changes:
+        at = int(fraction * len(content))
+        content = content[:at] + piece + content[at + size :]
+    path.write_bytes(content)
+    test = split_file.read(plot.TEST_IMAGES)
+    refused_or_read(lambda: plot.read_results(plot.Params(8, 6, 6, "en"), test))
+    path.write_bytes(whole)
+
+
 class Variable:
     """What a checkpoint sees of a variable of Keras's."""
 
@@ -276,6 +337,53 @@ def test_checkpoints(folder: Path, edits: list[tuple[float, bytes]]) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         history = checkpoint.Checkpoint("damaged").restore([Variable()])
     assert isinstance(history, list)
+
+
+@st.composite
+def damaged_models(draw: st.DrawFn) -> tuple[str, list[tuple[float, int, bytes]]]:
+    """Which part of a model's file is changed, the file itself or a member of it, and how."""
+    words = [b"", b"null", b"-1", b"0", b"9" * 12, b'"Lambda"', b'"keras.src"', b"[", b"}", b"true"]
+    pieces = st.sampled_from(words) | st.binary(max_size=4)
+    change = st.tuples(st.floats(0, 1), st.integers(0, 6), pieces)
+    part = draw(st.sampled_from(["", "config.json", "metadata.json", "model.weights.h5"]))
+    return part, draw(st.lists(change, min_size=1, max_size=4))
+
+
+def model_members() -> dict[str, bytes]:
+    """The members of a small model's file, as train writes it."""
+    import keras
+
+    path = Path("whole.keras")
+    if not path.exists():
+        keras.utils.set_random_seed(1)
+        layers = keras.layers
+        model = keras.Sequential([keras.Input((4, 4)), layers.Flatten(), layers.Dense(2)])
+        model_file.save(model, path)
+    with zipfile.ZipFile(path) as whole:
+        return {name: whole.read(name) for name in whole.namelist()}
+
+
+@pytest.mark.usefixtures("tensorflow")
+@fuzz(damaged_models(), 25)
+def test_model_files(folder: Path, example: tuple[str, list[tuple[float, int, bytes]]]) -> None:
+    from stages import evaluate
+
+    part, changes = example
+    members = model_members()
+    content = members.get(part) or Path("whole.keras").read_bytes()
+    for fraction, size, piece in changes:
+        at = int(fraction * len(content))
+        content = content[:at] + piece + content[at + size :]
+    path = folder / "model.keras"
+    if part:
+        with zipfile.ZipFile(path, "w") as damaged:
+            for name, member in {**members, part: content}.items():
+                damaged.writestr(name, member)
+    else:
+        path.write_bytes(content)
+    images = np.zeros((3, 4, 4), np.float32)
+    test = split_file.Split(images, np.arange(3) % 2, ["a", "b"], [], 255.0)
+    refused_or_read(lambda: evaluate.load_model(path, test))
 
 
 def test_a_checkpoint_with_a_bad_header_is_left_alone(
