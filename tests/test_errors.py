@@ -12,7 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from stages.lib import split_file
 from stages.lib.core import stage as stages
 from stages.lib.core.errors import UserError
 from stages.lib.data import fetch
 from tests.conftest import ROOT, Answer, Finished, Repository, Server
 from tests.faults.prepared import ENVIRONMENT, prepare
+from tests.tools import model_fixtures
+from tools.export import __main__ as export
+from tools.export import formats
 
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 DELETED = object()
@@ -812,6 +816,66 @@ def test_what_goes_wrong_is_named_in_the_words_of_the_page(world: World, words: 
     assert says(message, words), message
 
 
+def exported(*arguments: str, change: Callable[[], None] = lambda: None) -> Callable[[World], str]:
+    """The error of tools.export where it would run well but for a change."""
+
+    def act(world: World) -> str:
+        world.prepare("evaluate")
+        model_fixtures.put_model(model_fixtures.network())
+        change()
+        with world.patch.context() as patch:
+            kind = replace(formats.FORMATS["onnx"], packages=("no-such-package",))
+            patch.setitem(formats.FORMATS, "onnx", kind)
+            kind = replace(formats.FORMATS["litert"], write=lambda _, __, path: path.touch())
+            patch.setitem(formats.FORMATS, "litert", kind)
+            wrong = replace(
+                formats.FORMATS["saved_model"],
+                write=lambda _, __, path: path.mkdir(),
+                open=lambda _, __: lambda images: np.eye(3, dtype=np.float32)[[0] * len(images)],
+            )
+            patch.setitem(formats.FORMATS, "saved_model", wrong)
+            world.capture.readouterr()
+            assert export.main(arguments) == 1
+        return Finished(1, *world.capture.readouterr()).message
+
+    return act
+
+
+def other_classes() -> None:
+    path = Path("data/normalized/test.npz")
+    split_file.write(path, replace(split_file.read(path), class_names=["a", "b", "c"]))
+
+
+def saved_by_keras() -> None:
+    import keras
+
+    model = keras.saving.load_model("models/model.keras")
+    model.save("models/model.keras")
+
+
+TOOLS: dict[str, Callable[[World], str]] = {
+    "models/model.keras: expected a Keras model with class names …, found: …": exported(
+        "litert", change=saved_by_keras
+    ),
+    "onx: expected a format, one of …": exported("onx"),
+    "onnx: expected the packages …, found no …": exported("onnx"),
+    "data/normalized/test.npz: expected images … of the model's … classes, found …": exported(
+        "litert", change=other_classes
+    ),
+    "exports/litert: expected a model that converts and runs, found: …": exported("litert"),
+    "exports/saved_model: expected the model's labels and probabilities …, found …": exported(
+        "saved_model"
+    ),
+}
+
+
+@pytest.mark.parametrize("words", TOOLS)
+@pytest.mark.usefixtures("tensorflow")
+def test_a_tool_names_what_goes_wrong_in_the_words_of_the_page(world: World, words: str) -> None:
+    message = TOOLS[words](world)
+    assert says(message, words), message
+
+
 def without_git(repository: Repository) -> Finished:
     shutil.rmtree(repository.path / ".git")
     return repository.run("dvc", "repro")
@@ -879,7 +943,7 @@ def test_git_and_dvc_say_the_words_of_the_page(repository: Repository, words: st
 
 
 def test_the_page_lists_each_error_once_and_none_that_does_not_happen() -> None:
-    assert sorted(listed()) == sorted([*CHANGES, *ACTS, *COMMANDS])
+    assert sorted(listed()) == sorted([*CHANGES, *ACTS, *TOOLS, *COMMANDS])
     assert len(listed()) >= 80
 
 

@@ -29,7 +29,7 @@ def starting() -> Iterator[None]:
         sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's way to say: none here
     gc.disable()
     try:
-        with _quietly():
+        with quietly():
             yield
     except KeyboardInterrupt:  # it takes seconds, and stage.run has not begun
         stage.interrupted()
@@ -59,7 +59,7 @@ def configure(threads: int, seed: int = 0) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if not os.environ.get("TF_CONFIG"):  # then the strategy has to come first
-        with _quietly():
+        with quietly():
             tf.config.list_logical_devices()
 
 
@@ -106,7 +106,7 @@ def enough_memory(key: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keeps back what C++ code prints to the standard error stream."""
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
