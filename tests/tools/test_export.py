@@ -184,7 +184,8 @@ def test_without_formats_those_are_written_that_can_be(
 
 def test_an_unknown_format_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     text = message(capsys, "onx")
-    assert text.startswith("onx: expected a format, one of saved_model, litert, onnx")
+    assert text.startswith("onx: expected a format, one of ")
+    assert all(name in text for name in formats.FORMATS)
 
 
 def test_a_test_split_of_another_data_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,9 @@ def _open_litert(path: Path, threads: int) -> Run:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        from tensorflow.lite import Interpreter  # the same code, in TensorFlow for as long as it is
+        import tensorflow as tf
+
+        Interpreter = tf.lite.Interpreter  # noqa: N806 the same code, while TensorFlow has it
     with _silently():
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         given = interpreter.get_input_details()[0]["index"]
