@@ -1,6 +1,7 @@
 """Several at once, and clones that lack something: the words that say so, or the right results."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,39 @@ def test_two_clones_with_one_cache_agree(repository: Repository, tmp_path: Path)
     for clone in (repository, other):
         assert clone.run("dvc", "status").out.strip() == "Data and pipelines are up to date."
         assert left_over(clone.path) == []
+
+
+def test_an_experiment_elsewhere_gives_what_one_here_gives(repository: Repository) -> None:
+    shorten(repository)
+    assert repository.run("dvc", "repro").code == 0
+    assert repository.run("git", "commit", "-qam", "Results").code == 0
+    for place in (["-n", "elsewhere", "--temp"], ["-n", "here"]):
+        done = repository.run("dvc", "exp", "run", *place, "-S", "train.seed=7")
+        assert done.code == 0, done.err
+        if "--temp" in place:
+            changed = repository.run("git", "status", "--porcelain", "-uno")
+            assert (changed.code, changed.out) == (0, "")
+    texts = {}
+    for name in ("elsewhere", "here"):
+        listing = repository.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").out
+        (reference,) = [line for line in listing.splitlines() if line.endswith(f"/{name}")]
+        texts[name] = repository.run("git", "show", f"{reference}:dvc.lock").out
+        assert "seed: 7" in texts[name]
+    assert texts["elsewhere"] == texts["here"]
+    assert left_over(repository.path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the queue's workers are killed as on Unix")
+def test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees(repository: Repository) -> None:
+    done = repository.run(
+        *["python", "-m", "benchmarks.soak", "--experiments", "3", "--kills", "2"]
+    )
+    assert done.code == 0, done.out + done.err
+    assert re.search(
+        r"3 recorded results of 3 experiments in \S+ minutes, \d kills; 0 differ from clean runs'; "
+        r"0 temporary files left; 0 objects that dvc gc should not have kept or dropped",
+        done.out,
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
