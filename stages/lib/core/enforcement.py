@@ -50,6 +50,10 @@ _WATCHERS = re.compile(r"[/\\](coverage|pydevd|debugpy|_pydev\w*|bdb|pdb)([/\\]|
 _PROCESS = re.compile(r"/proc/[^/]+/(cwd|root|fd|task)\b|/dev/fd/")  # other names of any file
 # Modules that start a Python which is not watched; no audit event tells of the start itself
 _STARTERS = re.compile(r"multiprocessing\.popen_(spawn|forkserver)|_(xxsub)?interpreters")
+_PROFILERS = tuple(
+    str(Path(os.__file__).with_name(f"{name}.py"))
+    for name in ("cProfile", "profile", "pstats", "trace")
+)
 _ACCESS = os.O_WRONLY | os.O_RDWR
 
 
@@ -496,12 +500,12 @@ def _place(frame: FrameType | None) -> str:
 
 
 def _harmless(frame: FrameType | None) -> bool:
-    """Whether a debugger, or coverage, does it for itself."""
+    """Whether a debugger, a profiler or coverage does it for itself."""
     while frame is not None:
         name = frame.f_code.co_filename
         if name.startswith(_watch.root) and not name.startswith(_watch.outside):
             return False
-        if _WATCHERS.search(name):
+        if name in _PROFILERS or _WATCHERS.search(name):
             return True
         frame = frame.f_back
     return False

@@ -25,7 +25,7 @@ def modules() -> list[str]:
     """
     names = []
     for before, word in itertools.pairwise(sys.orig_argv):
-        if before == "-m":
+        if before in ("-m", "--module"):
             names.append(word.replace(".", "/"))
         elif word.endswith(".py"):
             path = Path(os.path.normpath(word))

@@ -1,12 +1,14 @@
 """Every way to depend on something undeclared is caught, by the run or by the hermetic run."""
 
 import gzip
+import importlib
 import os
 import pickle
 import shutil
 import sqlite3
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -231,6 +233,97 @@ def test_compiled_code_is_no_false_alarm(small: Path, environment: dict[str, str
     for _ in range(2):  # the second time it is read
         done = run(small, **environment)
         assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pdb", "-c", "c", "-c", "q", "-m"],
+        ["cProfile", "-o", "profile", "-m"],
+        ["trace", "--count", "-C", "counts", "--module"],
+        ["coverage", "run", "-m"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_debuggers_and_profilers_are_no_false_alarm(small: Path, words: list[str]) -> None:
+    pytest.importorskip(words[0])
+    command = [sys.executable, "-m", *words, "stages.small"]
+    done = execute(command, small)
+    assert "ERROR" not in done.out + done.err
+    assert (small / "out.txt").is_file()
+    # and are no way round
+    write(small, "open('assets/x.csv').read()")
+    (small / "out.txt").unlink()
+    done = execute(command, small)
+    assert "ERROR: stages/small.py:14: opens assets/x.csv" in done.err
+    assert not (small / "out.txt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [".venv", "env"])
+def test_an_environment_in_the_clone_is_no_false_alarm(small: Path, name: str) -> None:
+    place = small / name
+    assert execute([sys.executable, "-m", "venv", "--without-pip", name], small).code == 0
+    (packages,) = place.rglob("site-packages")
+    yaml, msgspec = (
+        Path(str(importlib.import_module(each).__file__)) for each in ("yaml", "msgspec")
+    )
+    for module in (yaml, msgspec):  # some lie inside, the others behind them
+        shutil.copytree(module.parent, packages / module.parent.name)
+    (packages / "others.pth").write_text(str(yaml.parents[1]), encoding="utf-8")
+    (python,) = place.glob("[Bb]*/python")
+    for _ in range(2):
+        done = execute([str(python), "-m", "stages.small"], small)
+        assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.slow
+def test_another_user_than_root_is_no_false_alarm(small: Path) -> None:
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("the tests are run by another user than root, or setpriv is not there")
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "small")
+        shutil.copytree(small, path, symlinks=True)
+        for entry in (path.parent, path, *path.rglob("*")):
+            os.chown(entry, 65534, 65534, follow_symlinks=False)
+        if execute([*words, "-c", "import msgspec, numpy, yaml"], path).code != 0:
+            pytest.skip("another user cannot run this Python")
+        for _ in range(2):
+            done = execute([*words, "-m", "stages.small"], path, HOME=folder)
+            assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["repro"], ["exp", "run"], ["exp", "run", "--temp"]])
+@pytest.mark.parametrize("bytecode", ["", "1"])
+def test_dvc_is_no_false_alarm(small: Path, options: list[str], bytecode: str) -> None:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    shutil.rmtree(small / ".git")
+    (small / "data/folder/linked").unlink()
+    for name in ("data/link.csv", "data/hard.csv", "dvc.lock"):
+        (small / name).unlink()
+    (small / ".gitignore").write_text("__pycache__\n.checkpoints\n", encoding="utf-8")
+    environment = {
+        "DVC_SITE_CACHE_DIR": str(small.parent / "site"),
+        "PYTHONDONTWRITEBYTECODE": bytecode,
+    }
+    dvc = [sys.executable, "-m", "dvc"]
+    for command in (
+        ["git", "init", "-q"],
+        [*dvc, "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", *identity, "commit", "-qm", "All"],
+    ):
+        assert execute(command, small, **environment).code == 0
+    change = ["-S", "small.scale=3"] if "exp" in options else []
+    done = execute([*dvc, *options, *change], small, **environment)
+    assert done.code == 0, done.out + done.err
+    assert "ERROR" not in done.err
+    write(small, "open('assets/x.csv').read()")  # and here too it is refused
+    done = execute([*dvc, *options, *change], small, **environment)
+    assert "opens assets/x.csv, which small does not declare" in done.out + done.err
 
 
 def test_a_link_to_the_repository_is_no_false_alarm(small: Path, tmp_path: Path) -> None:

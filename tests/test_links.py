@@ -1,0 +1,194 @@
+"""What an earlier stage made, overwritten or damaged in DVC's cache, with each type of link.
+
+The next stage ends with an error or makes the same as of the whole file; and the commands that the
+error names bring all of it back.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Finished, execute
+
+pytestmark = pytest.mark.slow
+
+MAKE = """
+from pathlib import Path
+from stages.lib.core import config, files, stage
+
+def main(scale):
+    files.write_text(Path("made/one.txt"), f"one {scale}")
+    with files.replacing(Path("made/many")) as folder:
+        folder.mkdir()
+        for name in "ab":
+            (folder / name).write_text(f"{name} {scale}")
+
+if __name__ == "__main__":
+    stage.run(lambda: config.value("params.yaml", "make.scale", int), main)
+"""
+USE = """
+from pathlib import Path
+from stages.lib.core import config, files, stage
+
+INPUTS = [Path("made/one.txt"), Path("made/many")]
+
+def main(times):
+    texts = [path.read_text() for path in (INPUTS[0], *sorted(INPUTS[1].iterdir()))]
+    files.write_text(Path("used.txt"), repr(texts * times))
+
+if __name__ == "__main__":
+    stage.run(lambda: config.value("params.yaml", "use.times", int), main, INPUTS)
+"""
+DVC = """
+stages:
+  make:
+    cmd: {python} -m stages.make
+    deps: [stages/__init__.py, stages/lib/core, stages/make.py]
+    params: [make.scale]
+    outs: [made/one.txt, made/many]
+  use:
+    cmd: {python} -m stages.use
+    deps: [made/one.txt, made/many, stages/__init__.py, stages/lib/core, stages/use.py]
+    params: [use.times]
+    outs: [used.txt]
+"""
+CONTENTS = {"made/one.txt": "one 2", "made/many/a": "a 2", "made/many/b": "b 2"}
+LINKS = ("copy", "hardlink", "symlink", "reflink")
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@dataclass
+class Repository:
+    """A small repository, and the words that run a command in it as somebody."""
+
+    path: Path
+    words: tuple[str, ...]
+
+    def run(self, *command: str) -> Finished:
+        environment = {"DVC_SITE_CACHE_DIR": str(self.path / ".dvc/site"), "HOME": str(self.path)}
+        environment |= {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": ""}
+        known = {"python": [sys.executable], "dvc": [sys.executable, "-m", "dvc"]}
+        program = known.get(command[0], [command[0]])
+        return execute([*self.words, *program, *command[1:]], self.path, **environment)
+
+    def fine(self, *command: str) -> str:
+        done = self.run(*command)
+        assert done.code == 0, done.out + done.err
+        return done.out
+
+    def stored(self, name: str) -> Path:
+        """The object of DVC's cache that holds one of the contents."""
+        text = CONTENTS[name].encode()
+        (path,) = [
+            path
+            for path in (self.path / ".dvc/cache/files/md5").rglob("*")
+            if path.is_file() and path.read_bytes() == text
+        ]
+        return path
+
+    def whole(self, times: int) -> bool:
+        """Whether everything is there as the stages make it."""
+        made = {name: (self.path / name).read_text() for name in CONTENTS}
+        used = (self.path / "used.txt").read_text()
+        return made == CONTENTS and used == repr(list(CONTENTS.values()) * times)
+
+
+def _overwritten(repository: Repository, name: str) -> Path:
+    return (repository.path / name).resolve()
+
+
+def _damaged_in_the_cache(repository: Repository, name: str) -> Path:
+    return repository.stored(name)
+
+
+@pytest.fixture(params=["as root", "as somebody else"])
+def somebody(request: pytest.FixtureRequest) -> Iterator[Repository]:
+    """An empty folder and the user whose it is."""
+    words: tuple[str, ...] = ()
+    if request.param == "as root" and os.geteuid() != 0:
+        pytest.skip("the tests are run by another user than root")
+    folder = Path(tempfile.mkdtemp())
+    if request.param == "as somebody else" and os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("setpriv is not there")
+        words = NOBODY
+        folder.chmod(0o755)
+        os.chown(folder, 65534, 65534)
+        if execute([*words, sys.executable, "-c", "import dvc.cli"], folder).code != 0:
+            pytest.skip("another user cannot run this Python")
+    yield Repository(folder, words)
+    shutil.rmtree(folder)
+
+
+def furnish(repository: Repository, link: str) -> None:
+    path = repository.path
+    texts = {
+        "dvc.yaml": DVC.format(python=sys.executable),  # the one that somebody else can run
+        "params.yaml": "make:\n  scale: 2\nuse:\n  times: 1\n",
+        "stages/make.py": MAKE,
+        "stages/use.py": USE,
+        ".gitignore": "__pycache__/\n",
+    }
+    core = "stages/lib/core"
+    shutil.copytree(ROOT / core, path / core, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(ROOT / "stages/__init__.py", path / "stages/__init__.py")
+    for name, text in texts.items():
+        (path / name).write_text(text, encoding="utf-8")
+    if repository.words:
+        for entry in (path, *path.rglob("*")):
+            os.chown(entry, 65534, 65534)
+    repository.fine("git", "init", "-q")
+    repository.fine("dvc", "init", "-q")
+    repository.fine("dvc", "config", "core.analytics", "false")
+    repository.fine("dvc", "config", "cache.type", link)
+    done = repository.run("dvc", "repro")
+    if link == "reflink" and "reflink" in done.err + done.out:
+        pytest.skip("this file system has no reflinks")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_damage_ends_in_an_error_or_has_no_effect_and_the_advice_mends_it(
+    somebody: Repository, link: str
+) -> None:
+    furnish(somebody, link)
+    times = 1
+    assert somebody.whole(times)
+    for place in (_overwritten, _damaged_in_the_cache):
+        for name in ("made/one.txt", "made/many/b"):
+            for kept in (False, True):
+                times += 1
+                case = f"{link}: {place.__name__}: {name}, time kept: {kept}"
+                path = place(somebody, name)
+                before = path.stat()
+                path.chmod(0o644)
+                path.write_bytes(path.read_bytes()[::-1])  # in place, of the same size
+                if kept:
+                    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+                    path.chmod(before.st_mode)
+                (somebody.path / "params.yaml").write_text(
+                    f"make:\n  scale: 2\nuse:\n  times: {times}\n", encoding="utf-8"
+                )
+                done = somebody.run("dvc", "repro")
+                if done.code != 0:
+                    assert "`python -m tools.audit --mend`" in done.err, f"{case}: {done.err}"
+                    assert "Traceback" not in done.err, f"{case}: {done.err}"
+                    mended = somebody.fine("python", "-m", "tools.audit", "--mend")
+                    assert "Run `dvc repro`" in mended, case
+                    somebody.fine("dvc", "repro")
+                    assert somebody.whole(times), case
+                used = (somebody.path / "used.txt").read_text()
+                assert used == repr(list(CONTENTS.values()) * times), case
+                # whatever is left in the cache comes to light too
+                somebody.fine("python", "-m", "tools.audit", "--mend")
+                somebody.fine("dvc", "repro")
+                assert somebody.whole(times), case
+                assert "nothing is damaged" in somebody.fine(
+                    "python", "-m", "tools.audit", "--mend"
+                )
