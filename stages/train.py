@@ -4,16 +4,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from msgspec import Meta, to_builtins
+from msgspec import Meta
 
 from stages.lib import architectures, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
 from stages.lib.training import (
     augmentation,
+    best,
     checkpoint,
     loop,
     optimizers,
@@ -35,6 +36,7 @@ REPORTS = Path("reports/train")
 class Params(config.Schema, frozen=True):
     """The section ``train`` of params.yaml; defaults are those of the beginner tutorials."""
 
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"keep", "monitor", "patience"})
     optimizer: Annotated[
         optimizers.Name, Meta(description="a Keras optimizer, by its lower-case name")
     ] = "adam"
@@ -62,6 +64,13 @@ class Params(config.Schema, frozen=True):
     threads: Annotated[
         int, Meta(ge=1, le=1024, description="threads of one operation; part of the result")
     ] = 1
+    keep: Annotated[
+        Literal["last", "best"], Meta(description="the epoch whose weights are the model's")
+    ] = "last"
+    monitor: Annotated[
+        best.Monitor, Meta(description="what is lowest or highest in the best epoch")
+    ] = "val_loss"
+    patience: Annotated[int, Meta(ge=1, le=10000)] | None = None  # epochs without a better one
 
 
 @dataclass(frozen=True)
@@ -118,13 +127,19 @@ def fit(
         UserError: A loss or the weights are no longer finite.
     """
     images, labels = loop.as_tensor(split.images), loop.as_tensor(split.labels)
-    history = saved.restore(training.variables)
+    kept = best.Weights(model.variables if params.keep == "best" else [])
+    state: list[checkpoint.Variable] = [*training.variables, *kept.values]
+    history = saved.restore(state)
     steps = math.ceil(len(split.labels) / params.batch_size)
     rates = schedule.learning_rates(
         params.learning_rate, params.schedule, params.warmup, steps * params.epochs
     ).reshape(params.epochs, steps)
     with progress.Progress(params.epochs, steps, len(history)) as shown:
         for epoch in range(len(history) + 1, params.epochs + 1):
+            if best.is_over(history, params.monitor, params.patience):
+                since = best.best_epoch(history, params.monitor)
+                shown.line(f"No better {params.monitor} since epoch {since}: the training ends.")
+                break
             order = np.random.default_rng([params.seed, epoch]).permutation(len(split.labels))
             report = shown.epoch(epoch)
             scores = training.epoch(
@@ -140,8 +155,11 @@ def fit(
             history.append({name: float(f"{value:.6g}") for name, value in row.items()})
             numbers = ", ".join(f"{name} {value:.4f}" for name, value in results.items())
             shown.line(f"Epoch {epoch}/{params.epochs}: {numbers}")
+            if params.keep == "best" and best.best_epoch(history, params.monitor) == epoch:
+                kept.keep()
             if runtime.is_chief():
-                saved.save(training.variables, history)
+                saved.save(state, history)
+    kept.put()
     batch = slice(params.batch_size)  # the last step may have spoilt what no epoch's loss shows
     last = training.evaluate(split.images[batch], split.labels[batch])
     if broken := not_finite(model, {"loss": last.loss}):
@@ -198,7 +216,7 @@ def run_record(
             "model.architecture": settings.architecture,
             **{f"model.{settings.architecture}.{k}": v for k, v in settings.arguments.items()},
             "model.output": settings.output,
-            **{f"train.{name}": value for name, value in to_builtins(settings.params).items()},
+            **{f"train.{name}": value for name, value in config.recorded(settings.params).items()},
         },
         "versions": settings.versions,
         "images": {"train": len(split.labels), "validation": len(validation.labels)},
@@ -237,6 +255,22 @@ def read_splits() -> tuple[split_file.Split, split_file.Split]:
     return split, validation
 
 
+def refuse_without_validation(params: Params) -> None:
+    """Refuses what chooses an epoch by the validation split, where there is none.
+
+    Raises:
+        UserError: The best epoch is to be kept, or the training to end for want of a better one.
+    """
+    for name, plain in (("keep", "last"), ("patience", None)):
+        value = getattr(params, name)
+        if value != plain:
+            raise UserError(
+                f"{config.PARAMS}: train.{name}: expected {plain or 'null'} without a validation "
+                f"split, found {value}.\nHold images out by normalize.validation_fraction, or set "
+                f"train.{name}: {plain or 'null'}, and run again."
+            )
+
+
 def main(settings: Settings) -> Callable[[], None] | None:
     """Writes models/model.keras and reports/train/, metrics.json last.
 
@@ -249,6 +283,8 @@ def main(settings: Settings) -> Callable[[], None] | None:
     strategy = runtime.strategy()
     split, validation = read_splits()
     num_classes = len(split.class_names)
+    if not len(validation.labels):
+        refuse_without_validation(params)
     with strategy.scope():
         model = architectures.build(
             settings.architecture, split.images.shape[1:], num_classes, settings.arguments
@@ -278,25 +314,31 @@ def main(settings: Settings) -> Callable[[], None] | None:
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
     files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))
-    files.write_json(REPORTS / "metrics.json", final_metrics(history, model, untrained.loss))
+    files.write_json(
+        REPORTS / "metrics.json", final_metrics(history, model, untrained.loss, params)
+    )
     print(f"{model.count_params():,} parameters in {MODEL.as_posix()}")
     print(f"History and metrics in {REPORTS.as_posix()}/")
     return saved.remove
 
 
 def final_metrics(
-    history: checkpoint.History, model: keras.Model, untrained_loss: float
+    history: checkpoint.History, model: keras.Model, untrained_loss: float, params: Params
 ) -> dict[str, float]:
-    """The metrics of the training by name, as the last epoch left them."""
+    """The metrics of the training by name, of the epoch whose weights the model has."""
     names = {
         "loss": "train_loss",
         "accuracy": "train_accuracy",
         "val_loss": "val_loss",
         "val_accuracy": "val_accuracy",
     }
-    last = {new: history[-1][name] for name, new in names.items() if name in history[-1]}
-    facts = {"epochs": len(history), "parameters": model.count_params()}
-    return {**last, **facts, "untrained_loss": round(untrained_loss, 6)}
+    facts = {"epochs": len(history)}
+    if params.keep == "best":
+        facts["best_epoch"] = best.best_epoch(history, params.monitor)
+    row = history[facts.get("best_epoch", len(history)) - 1]
+    scores = {new: row[name] for name, new in names.items() if name in row}
+    facts["parameters"] = model.count_params()
+    return {**scores, **facts, "untrained_loss": round(untrained_loss, 6)}
 
 
 if __name__ == "__main__":

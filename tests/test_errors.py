@@ -33,6 +33,7 @@ from tools.export import formats
 
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 DELETED = object()
+EMPTY = object()  # a split without an image
 
 
 def _png(size: int) -> bytes:
@@ -145,6 +146,23 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "params.yaml: train.augmentation.shift: expected …, found …": (
         "train",
         {"params:train.augmentation.shift": -1},
+    ),
+    "params.yaml: train.keep: expected one of …; found …": ("train", {"params:train.keep": "bets"}),
+    "params.yaml: train.keep: expected last without a validation split, found …": (
+        "train",
+        {"params:train.keep": "best", "file:data/normalized/validation.npz": EMPTY},
+    ),
+    "params.yaml: train.monitor: expected one of …; found …": (
+        "train",
+        {"params:train.monitor": "loss"},
+    ),
+    "params.yaml: train.patience: expected an integer …, found …": (
+        "train",
+        {"params:train.patience": 0},
+    ),
+    "params.yaml: train.patience: expected null without a validation split, found …": (
+        "train",
+        {"params:train.patience": 3, "file:data/normalized/validation.npz": EMPTY},
     ),
     "params.yaml: train.batch_sise: unknown key; …": ("train", {"params:train.batch_sise": 1}),
     "params.yaml: model.output: expected one of …; found …": (
@@ -603,6 +621,9 @@ def change(target: str, value: Any) -> None:
         path = Path(key)
         if value is DELETED:
             path.unlink()
+        elif value is EMPTY:
+            split = split_file.read(path)
+            split_file.write(path, replace(split, images=split.images[:0], labels=split.labels[:0]))
         else:
             path.write_bytes(value)
     elif kind in ("publish", "npz"):
@@ -716,8 +737,6 @@ def refusing(code: int) -> Callable[[World], str]:
     """The error when the system refuses to open what is written."""
 
     def act(world: World) -> str:
-        from stages.lib import split_file
-
         def refused(*_: object, **__: object) -> None:
             raise OSError(code, os.strerror(code))
 

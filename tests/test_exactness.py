@@ -96,12 +96,35 @@ def changed(value: Any) -> Any:
 
 
 def with_change(content: dict[str, Any], path: tuple[str, ...]) -> str:
+    value: Any = content
+    for name in path:
+        value = value[name]
+    return with_value(content, path, changed(value))
+
+
+def with_value(content: dict[str, Any], path: tuple[str, ...], value: Any) -> str:
     content = copy.deepcopy(content)
     section = content
     for name in path[:-1]:
         section = section[name]
-    section[path[-1]] = changed(section[path[-1]])
+    section[path[-1]] = value
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+
+
+def left_out() -> Iterator[tuple[str, ...]]:
+    """The paths to all keys that the schema of params.yaml knows and the file does without."""
+
+    def walk(
+        schema: dict[str, Any], content: Any, path: tuple[str, ...]
+    ) -> Iterator[tuple[str, ...]]:
+        for name, inner in schema.get("properties", {}).items():
+            if name in content:
+                yield from walk(inner, content[name], (*path, name))
+            else:
+                yield (*path, name)
+
+    schema = json.loads((ROOT / "schemas/params.schema.json").read_text(encoding="utf-8"))
+    yield from walk(schema, PARAMS, ())
 
 
 def cases() -> list[dict[str, str]]:
@@ -114,6 +137,14 @@ def cases() -> list[dict[str, str]]:
         }
         for file in FILES
         for path in leaves(read(file))
+    ]
+    keys += [
+        {
+            "name": f"params.yaml: {'.'.join(path)}",
+            "file": "params.yaml",
+            "content": with_value(PARAMS, path, "a value"),
+        }
+        for path in left_out()
     ]
     code = sorted((ROOT / "stages").rglob("*.py"))
     return keys + [
@@ -195,6 +226,7 @@ def test_every_change_runs_exactly_the_stages_that_read_it(
     assert happened["again"] == []
     names = [case["name"] for case in cases()]
     assert len(names) > 100
+    assert "params.yaml: train.keep" in names  # which params.yaml does without
     table = {name: sorted(expected(name, readers, importers)) for name in names}
     assert {name: happened[name] for name in names} == table
 

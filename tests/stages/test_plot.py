@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -177,6 +178,16 @@ def test_another_language(folder: Path, run_stage: Callable[[str], Any]) -> None
         ("reports/evaluate/metrics.json", '{"loss": 1}', "the metrics of"),
         ("reports/evaluate/metrics.csv", "metric,label\nloss,Loss\n", "a column unit"),
         ("reports/train/metrics.json", "{}", "the key train_loss"),
+        (
+            "reports/train/metrics.json",
+            json.dumps({**plot_inputs.TRAINING, "best_epoch": 3}),
+            "a best_epoch from 1 to 2",
+        ),
+        (
+            "reports/train/metrics.json",
+            json.dumps({**plot_inputs.TRAINING, "best_epoch": 1}),
+            "train_loss 1 as in epoch 1",
+        ),
         ("reports/train/run.json", "{}", "the key parameters"),
         ("reports/train/history.csv", "epoch\n1\n", "a column loss"),
         ("reports/evaluate/per_class.csv", "label\n1\n", "a column precision"),

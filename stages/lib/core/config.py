@@ -22,7 +22,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -39,7 +39,13 @@ _NOUNS = {int: "an integer", float: "a number", str: "a text", bool: "true or fa
 
 
 class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A section of a YAML file; a key without a default is required, other keys are refused."""
+    """A section of a YAML file; a key without a default is required, other keys are refused.
+
+    Attributes:
+        OPTIONS: Keys that a record of the section names only where they have not their default.
+    """
+
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
 
 
 def value(file: str, key: str, hint: Any) -> Any:
@@ -83,6 +89,18 @@ def fields(file: str, key: str, schema: type[T]) -> T:
         _announce(file, f"{key}.{name}")
     own = {name: mapping[name] for name in names if name in mapping}
     return cast(T, convert(own, schema, f"{file}: {key}"))
+
+
+def recorded(content: Schema) -> dict[str, Any]:
+    """The values of a section by key, as plain types; of its ``OPTIONS`` those that are in use."""
+    plain: dict[str, Any] = {}
+    for field in msgspec.structs.fields(content):
+        value_ = getattr(content, field.name)
+        if field.name in content.OPTIONS and value_ == field.default:
+            continue
+        is_section = isinstance(value_, Schema)
+        plain[field.name] = recorded(value_) if is_section else msgspec.to_builtins(value_)
+    return plain
 
 
 def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str, Any]:

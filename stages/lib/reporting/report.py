@@ -145,12 +145,22 @@ def _results(results: Results) -> dict[str, object]:
     return {
         "cards": _cards(results.metrics),
         "by_split": Table("Loss and accuracy by split", _by_split(results)),
-        "last_epoch": f"{len(results.history['epoch']):,}",
+        "kept_epoch": f"{training.get('best_epoch', training['epochs']):,}",
+        "best_of": _best_of(results),
         "label_smoothing": f"{smoothing:g}" if isinstance(smoothing, float) and smoothing else "",
         "untrained_loss": f"{training['untrained_loss']:.4f}",
         "chance_loss": f"{math.log(classes):.4f}",
         "classes": classes,
     }
+
+
+def _best_of(results: Results) -> str:
+    """By what the model's epoch is the best, and of how many; empty for the last epoch."""
+    if "best_epoch" not in results.training:
+        return ""
+    monitor = results.run.parameters.get("train.monitor", "val_loss")
+    by = "highest validation accuracy" if monitor == "val_accuracy" else "lowest validation loss"
+    return f"{by} of {counted(results.training['epochs'], 'epoch')}"
 
 
 def _cards(metrics: Mapping[str, stage_outputs.Metric]) -> list[dict[str, str]]:

@@ -168,7 +168,8 @@ def read_training(path: Path, history_path: Path, history: Mapping[str, Floats])
 
     Args:
         path: JSON of train_loss, train_accuracy, epochs, parameters, untrained_loss and, where
-            images were held out, val_loss and val_accuracy.
+            images were held out, val_loss and val_accuracy; and best_epoch, where the model is
+            not that of the last one.
         history_path: Where ``history`` was read.
         history: As ``read_history`` gives it.
 
@@ -180,7 +181,7 @@ def read_training(path: Path, history_path: Path, history: Mapping[str, Floats])
     names |= {name: name for name in held_out if name in history}
     content = read_json(path, [*names, "epochs", "parameters", "untrained_loss"])
     for name, value in content.items():
-        whole = name in ("epochs", "parameters")
+        whole = name in ("epochs", "best_epoch", "parameters")
         _check_number(path, name, value, "images" if whole else _unit_of(name))
     if lacking := [name for name in held_out if name in content and name not in history]:
         raise unexpected(history_path, f"a column {lacking[0]} as in {path.as_posix()}", "none")
@@ -190,12 +191,16 @@ def read_training(path: Path, history_path: Path, history: Mapping[str, Floats])
             f"{content['epochs']} epochs as in {path.as_posix()}",
             len(history["epoch"]),
         )
+    epoch = content.get("best_epoch", content["epochs"])
+    if not 1 <= epoch <= content["epochs"]:
+        raise unexpected(path, f"a best_epoch from 1 to {content['epochs']}", epoch)
     for name, column in names.items():
-        last = float(history[column][-1])
-        if not math.isclose(content[name], last, rel_tol=1e-5, abs_tol=_ROUNDING):
+        value = float(history[column][epoch - 1])
+        if not math.isclose(content[name], value, rel_tol=1e-5, abs_tol=_ROUNDING):
+            which = f"epoch {epoch}" if "best_epoch" in content else "the last epoch"
             raise unexpected(
                 path,
-                f"{name} {last:g} as in the last epoch of {history_path.as_posix()}",
+                f"{name} {value:g} as in {which} of {history_path.as_posix()}",
                 content[name],
             )
     return content

@@ -157,6 +157,26 @@ def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss(
     assert ("smoothed by 0.1, which the test loss is not" in said) == (smoothing > 0)
 
 
+@pytest.mark.parametrize(
+    ("monitor", "by"),
+    [("val_loss", "lowest validation loss"), ("val_accuracy", "highest validation accuracy")],
+)
+def test_the_page_says_which_epoch_the_model_is_of(tmp_path: Path, monitor: str, by: str) -> None:
+    plot_inputs.write(tmp_path)
+    folder = tmp_path / "reports/train"
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run["parameters"] |= {"train.keep": "best", "train.monitor": monitor}
+    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    first = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 0.9, "val_accuracy": 0.55}
+    training = {**plot_inputs.TRAINING, **first, "best_epoch": 1}
+    (folder / "metrics.json").write_text(json.dumps(training), encoding="utf-8")
+    done = plot_inputs.run_plot(tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
+    assert f"with the weights of epoch 1, the one of the {by} of 2 epochs:" in said
+    assert "Training values are means over epoch 1," in said
+
+
 def test_a_new_metric_is_shown_though_nothing_here_knows_it(tmp_path: Path) -> None:
     plot_inputs.write(tmp_path)
     folder = tmp_path / "reports/evaluate"

@@ -1,0 +1,208 @@
+"""What each key of the section train that a plain training does without changes in its result."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.lib import split_file
+from stages.lib.training import checkpoint
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+ROOT = Path(__file__).parents[2]
+MODEL = Path("models/model.keras")
+REPORTS = Path("reports/train")
+
+
+def history() -> list[dict[str, float]]:
+    with (REPORTS / "history.csv").open() as stream:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+
+
+def metrics() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((REPORTS / "metrics.json").read_text())
+    return content
+
+
+def outputs() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in [MODEL, *sorted(REPORTS.iterdir())]}
+
+
+def train(ready: Any, run_stage: Callable[[str], Any], **params: Any) -> Any:
+    """The finished training of the made project with more keys, which stay in params.yaml."""
+    ready.params["train"] |= params
+    ready.save()
+    finished = run_stage("train")
+    assert finished.code == 0, finished.err
+    return finished
+
+
+def scores(name: str) -> tuple[float, float]:
+    """The loss and the accuracy of the saved model on a split, by NumPy."""
+    import keras
+
+    split = split_file.read(Path(f"data/normalized/{name}.npz"))
+    logits = keras.saving.load_model(MODEL)(split.images).numpy().astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    correct = logits.argmax(axis=1) == split.labels
+    return float(-logs[np.arange(len(logs)), split.labels].mean()), float(correct.mean())
+
+
+@pytest.fixture
+def overfitting(ready: Any) -> Any:
+    """The made project with labels that cannot be learnt: the validation loss falls, then rises."""
+    random = np.random.default_rng(3)
+    for name in ("train", "validation"):
+        path = Path(f"data/normalized/{name}.npz")
+        split = split_file.read(path)
+        labels = np.where(random.random(len(split.labels)) < 0.35, 1 - split.labels, split.labels)
+        split_file.write(path, replace(split, labels=labels))
+    ready.params["model"]["mlp"] = {"hidden_units": [64], "dropout": 0.0}
+    ready.params["train"] |= {
+        "epochs": 12, "learning_rate": 0.1, "label_smoothing": 0.0, "schedule": "constant",
+        "warmup": 0.0, "augmentation": {},
+    }  # fmt: skip
+    return ready
+
+
+def test_keys_at_their_defaults_leave_every_byte_as_it_is(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    train(ready, run_stage)
+    expected = outputs()
+    assert b"train.keep" not in expected["run.json"]
+    train(ready, run_stage, keep="last", monitor="val_loss", patience=None)
+    assert outputs() == expected
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_the_best_epoch_is_kept(
+    monitor: str, overfitting: Any, run_stage: Callable[[str], Any]
+) -> None:
+    train(overfitting, run_stage)
+    last = history()
+    train(overfitting, run_stage, keep="best", monitor=monitor)
+    assert history() == last
+    values = [row[monitor] for row in last]
+    best = 1 + values.index(min(values) if monitor == "val_loss" else max(values))
+    assert best < 12
+    assert metrics()["best_epoch"] == best
+    assert metrics()["epochs"] == 12
+    row = last[best - 1]
+    assert metrics()["train_loss"] == row["loss"]
+    assert metrics()[monitor] == row[monitor]
+    assert scores("validation") == pytest.approx((row["val_loss"], row["val_accuracy"]), rel=1e-4)
+    assert scores("validation")[0] != pytest.approx(last[-1]["val_loss"], rel=1e-3)
+    assert json.loads((REPORTS / "run.json").read_text())["parameters"]["train.keep"] == "best"
+
+
+def test_a_training_ends_when_patience_does(
+    overfitting: Any, run_stage: Callable[[str], Any]
+) -> None:
+    train(overfitting, run_stage)
+    whole = history()
+    finished = train(overfitting, run_stage, patience=2)
+    rows = history()
+    losses = [row["val_loss"] for row in rows]
+    assert rows == whole[: len(rows)]
+    assert len(rows) == 1 + losses.index(min(losses)) + 2 < 12
+    assert f"No better val_loss since epoch {len(rows) - 2}: the training ends." in finished.out
+    assert metrics()["epochs"] == len(rows)
+    assert "best_epoch" not in metrics()
+    assert scores("validation")[0] == pytest.approx(losses[-1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "plain"), [("keep", "best", "last"), ("patience", 3, "null")]
+)
+def test_the_best_epoch_needs_a_validation_split(
+    key: str, value: Any, plain: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    path = Path("data/normalized/validation.npz")
+    split = split_file.read(path)
+    split_file.write(path, replace(split, images=split.images[:0], labels=split.labels[:0]))
+    ready.params["train"][key] = value
+    ready.save()
+    message = run_stage("train").message
+    assert message.startswith(
+        f"params.yaml: train.{key}: expected {plain} without a validation split, found {value}.\n"
+    )
+    assert "normalize.validation_fraction" in message
+    assert not MODEL.exists()
+
+
+INTERRUPTED: list[dict[str, Any]] = [
+    {"keep": "best"},
+    {"keep": "best", "monitor": "val_accuracy", "patience": 3},
+]
+
+
+@pytest.mark.parametrize("keys", INTERRUPTED, ids=str)
+def test_interrupted_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
+    keys: dict[str, Any],
+    overfitting: Any,
+    run_stage: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train(overfitting, run_stage, epochs=5, **keys)
+    expected = outputs()
+    save = checkpoint.Checkpoint.save
+
+    def ending(self: checkpoint.Checkpoint, variables: Any, rows: Any) -> None:
+        save(self, variables, rows)
+        if len(rows) == 2:
+            raise MemoryError("enough for a test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "save", ending)
+        assert "enough for a test" in run_stage("train").message
+    resumed = train(overfitting, run_stage)
+    assert "Going on after epoch 2" in resumed.out
+    assert outputs() == expected
+
+
+KILLED = """
+import os, runpy, signal
+from stages.lib.training import checkpoint
+
+save = checkpoint.Checkpoint.save
+def dying(self, variables, history):
+    save(self, variables, history)
+    if len(history) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.Checkpoint.save = dying
+runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_killed_with_every_key_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
+    overfitting: Any, run_stage: Callable[[str], Any]
+) -> None:
+    every = {key: value for keys in INTERRUPTED for key, value in keys.items()}
+    train(overfitting, run_stage, epochs=4, **every)
+    expected = outputs()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED], env=environment, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    finished = subprocess.run(
+        [sys.executable, "-m", "stages.train"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Going on after epoch 2" in finished.stdout, finished.stderr
+    assert outputs() == expected
