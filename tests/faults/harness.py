@@ -1,10 +1,11 @@
 """Every operation on files of a stage, failing or fatal.
 
-Run as ``python -m tests.faults.harness STAGE FOLDER MODE...``, the folder an empty one.
+Run as ``python -m tests.faults.harness STAGE FOLDER [MODE...]``, the folder an empty one.
 
 The stage's modules are imported once; each fault then strikes in a fork of this process, in a fresh
 copy of a prepared folder, and an undisturbed fork runs the stage again there. The last line printed
-is JSON: the faults by kind and mode, and each after which something was not as promised.
+is JSON: the operations by kind, the faults by kind and mode, and each after which something was not
+as promised. Without a mode nothing is struck.
 
 The folder holds everything that the stage reads, and the outputs of another configuration.
 """
@@ -69,6 +70,7 @@ class Trial:
 
     def __init__(self, name: str, work: Path, draws: bool = False) -> None:
         self.module: Any = importlib.import_module(f"stages.{name}")
+        work.mkdir(exist_ok=True)
         self.folder, self.log, self.counted = work / "folder", work / "log", work / "counts"
         self.prepared, self.outputs = work / "prepared", OUTPUTS[name]
         prepare(name, self.prepared)
@@ -196,7 +198,7 @@ def main(name: str, work: str, *modes: str) -> None:
         struck[kind][mode] += 1
         where = f"{name}: {kind} {number} {mode}"
         problems += [f"{where}: {problem}" for problem in trial.strike(kind, number, mode)]
-    print(json.dumps({"struck": struck, "problems": problems}))
+    print(json.dumps({"counts": trial.counts, "struck": struck, "problems": problems}))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, Finished, Repository, execute
-from tests.faults.injection import KINDS, MODES
+from tests.faults.counts import modes
+from tests.faults.injection import KINDS
 from tests.faults.prepared import ENVIRONMENT
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -37,8 +38,7 @@ def test_old_or_new_is_whole_and_the_next_run_leaves_nothing(stage: str, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", list(LEAST))
 def test_so_it_is_for_each_stage_in_each_mode(stage: str, tmp_path: Path) -> None:
-    # A training takes a second, and there are two of them for each fault
-    strike_everywhere(stage, tmp_path, MODES if stage != "train" else ("fails", "dies"))
+    strike_everywhere(stage, tmp_path, modes(stage))
 
 
 THROUGH_DVC = [
