@@ -1,8 +1,9 @@
 """Compares the work tree with a Git revision: ``python -m tools.compare [REV]``.
 
-Writes reports/comparison/report.md and its figures, and tables.md, the same without figures. Exit
-status: 0, whatever the comparison says; 1 on an error; 2 on a wrong option. With a gate, by options
-or gate.yaml and --gate, also 1 when a rule fails, and 3 when none fails and one is not known.
+Writes reports/comparison/report.html for a browser, report.md and its figures for a pull request,
+and tables.md, the same without figures. Exit status: 0, whatever the comparison says; 1 on an
+error; 2 on a wrong option. With a gate, by options or gate.yaml and --gate, also 1 when a rule
+fails, and 3 when none fails and one is not known.
 """
 
 import argparse
@@ -17,8 +18,10 @@ from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
 from tools.compare import (
     comparison,
+    declared,
     dvc_state,
     gate,
+    html_report,
     markdown,
     markdown_report,
     record,
@@ -28,11 +31,13 @@ from tools.compare import (
 )
 from tools.compare.accuracy import Test
 from tools.compare.comparison import Comparison
+from tools.compare.declared import Declared
 from tools.compare.revisions import Base
 
 FOLDER = Path("reports/comparison")
 REPORT = FOLDER / "report.md"
 TABLES = FOLDER / "tables.md"
+PAGE = FOLDER / "report.html"
 FAIL, NOT_KNOWN = 1, 3
 
 
@@ -52,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.compare",
-        description=f"Compares the work tree with a Git revision and writes {REPORT.as_posix()}.",
+        description=f"Compares the work tree with a Git revision and writes {PAGE.as_posix()}, "
+        f"{REPORT.name} and {TABLES.name}.",
         epilog="Exit status: 0; 1 on an error; with a gate (--fail-if-worse, --margin, --at-least, "
         "--gate) also 1 when it fails, and 3 when that is not known.",
     )
@@ -110,16 +116,13 @@ def _run(revision: str | None, images: bool, as_json: bool, rules: gate.Rules) -
     base = revisions.find_base(revision)
     with tempfile.TemporaryDirectory() as temporary:
         found = comparison.compare(*_sides(base, Path(temporary)))
-        drawn, note = _figures(found, Path(temporary)) if images else ({}, "")
+        own = declared.read(base.commit, images)
+        drawn, note = _figures(found, own, Path(temporary)) if images else ({}, "")
     checks = gate.check(found, rules)
     history = revisions.history(base.commit, sides.METRICS)
-    _write(
-        {
-            REPORT.name: markdown_report.write(found, base, tree, drawn, note, checks, history),
-            TABLES.name: markdown_report.write(found, base, tree, (), note, checks, history),
-        },
-        drawn,
-    )
+    report = markdown_report.write(found, base, tree, drawn, note, checks, history, own)
+    tables = markdown_report.write(found, base, tree, (), note, checks, history, own)
+    _write({REPORT.name: report, TABLES.name: tables}, drawn, html_report.write(report, drawn))
     status = {"fail": FAIL, "not known": NOT_KNOWN}.get(gate.overall(checks), 0)
     _tell(found, note, as_json)
     for check in checks:
@@ -148,13 +151,18 @@ def _fetcher(folder: Path, commit: str | None, store: Path) -> Callable[[str], P
     return fetch
 
 
-def _figures(of: Comparison, temporary: Path) -> tuple[dict[str, bytes], str]:
+def _figures(of: Comparison, own: Declared, temporary: Path) -> tuple[dict[str, bytes], str]:
     from tools.compare import change_figures  # Matplotlib, which --no-images does without
 
-    return change_figures.draw(of, _fetcher(Path(), None, temporary / "after"))
+    drawn, note = change_figures.draw(of, _fetcher(Path(), None, temporary / "after"))
+    for at, plot in enumerate(own.plots, start=1):
+        images = [image for image in plot.images if image] if plot.suffix else []
+        contents = images or [change_figures.declared(plot)] if not plot.missing else []
+        drawn |= zip(declared.names(at, plot), contents, strict=True)
+    return drawn, note
 
 
-def _write(texts: dict[str, str], drawn: dict[str, bytes]) -> None:
+def _write(texts: dict[str, str], drawn: dict[str, bytes], page: str) -> None:
     """Replaces the whole folder, so that no figure of an earlier comparison stays behind."""
     for name, text in texts.items():
         if problems := markdown.problems(text):
@@ -163,7 +171,7 @@ def _write(texts: dict[str, str], drawn: dict[str, bytes]) -> None:
         temporary.mkdir()
         for name, content in drawn.items():
             (temporary / name).write_bytes(content)
-        for name, text in texts.items():
+        for name, text in {**texts, PAGE.name: page}.items():
             files.write_text(temporary / name, text)
 
 
@@ -186,7 +194,7 @@ def _tell(of: Comparison, note: str, as_json: bool) -> None:
         print(f"{numbers}: {of.test.why_unpaired}", file=out)
     for warning in [*of.warnings, *([note] if note else [])]:
         print(f"WARNING: {warning}", file=sys.stderr)
-    print(f"More in {REPORT.as_posix()}", file=out)
+    print(f"More in {PAGE.as_posix()}", file=out)
 
 
 if __name__ == "__main__":

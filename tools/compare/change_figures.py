@@ -15,6 +15,7 @@ from stages.lib.reporting import drawing, image_grids, palette
 from stages.lib.reporting.confusion_matrix import ClassMatrix
 from tools.compare import sections, sides
 from tools.compare.comparison import Comparison, class_name, matrices
+from tools.compare.declared import Plot
 from tools.compare.sides import Labels, Unknown
 
 Floats = npt.NDArray[np.float64]
@@ -110,6 +111,40 @@ def curves(before: History, after: History) -> bytes:
             ncols=4,
             borderaxespad=0,
         )
+    return sheet.png
+
+
+def declared(plot: Plot) -> bytes:
+    """The lines of a plot that dvc.yaml declares: before dashed, after solid, a colour a column."""
+    subtitle = "Dashed: before. Solid: after."
+    with drawing.sheet(6.6, 3.1, drawing.drawable([plot.title])[0], subtitle) as sheet:
+        axes = sheet.axes(0.95, sheet.height - 2.75, 3.6, 2.2)
+        words = list(
+            dict.fromkeys(
+                str(x)
+                for pair in plot.lines.values()
+                for points in reversed(pair)
+                for x, _ in points
+                if isinstance(x, str)
+            )
+        )
+        colours = (palette.TRAINING, palette.VALIDATION, palette.RECALL, palette.INCORRECT)
+        labels = drawing.drawable(list(plot.lines))
+        for at, (label, pair) in enumerate(zip(labels, plot.lines.values(), strict=True)):
+            for points, when in zip(pair, ("before", "after"), strict=True):
+                across = [words.index(x) if isinstance(x, str) else x for x, _ in points]
+                style: dict[str, Any] = {"color": colours[at % len(colours)], "markersize": 3.5}
+                style |= {"marker": "o", "label": f"{label}, {when}", "linewidth": 1.8}
+                if when == "before":
+                    style |= {"linestyle": (0, (3, 1.5)), "linewidth": 1.1, "alpha": 0.75}
+                axes.plot(across, [y for _, y in points], **style)
+        if words:
+            names = [drawing.fit(word, 0.9, drawing.TEXT) for word in drawing.drawable(words)]
+            axes.set_xticks(range(len(words)), names, rotation=30, ha="right")
+        x_label, y_label = drawing.drawable([plot.x_label, plot.y_label])
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.grid(axis="y")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.03, 1), borderaxespad=0)
     return sheet.png
 
 

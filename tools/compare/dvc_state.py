@@ -158,7 +158,7 @@ def pending(folder: Path) -> dict[str, list[str]]:
         with Repo(str(folder), config={} if here else apart) as repo:
             status = repo.status()
     except Exception as error:  # whatever DVC, Git or a file system says
-        raise UserError(f"DVC cannot say which stages are out of date: {_reason(error)}") from None
+        raise UserError(f"DVC cannot say which stages are out of date: {reason(error)}") from None
     found = {str(name).rpartition(":")[2]: _causes(parts) for name, parts in status.items()}
     return {name: causes for name, causes in found.items() if causes}
 
@@ -197,7 +197,7 @@ def fetch(path: str, revision: str | None, folder: Path) -> Path:
         with contextlib.closing(DVCFileSystem(".", rev=revision, config=_storage())) as outputs:
             content = outputs.read_bytes(path)
     except Exception as error:  # whatever DVC or the remote's library says
-        raise UserError(f"{path}: {_reason(error)}") from None
+        raise UserError(f"{path}: {reason(error)}") from None
     files.write_bytes(folder / path, content)
     return folder / path
 
@@ -214,7 +214,7 @@ def cache_folder() -> Path:
         with Repo(".") as repo:
             return Path(repo.cache.legacy.path)
     except Exception as error:  # whatever DVC says
-        raise UserError(f"DVC's cache: {_reason(error)}") from None
+        raise UserError(f"DVC's cache: {reason(error)}") from None
 
 
 def _storage() -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _storage() -> dict[str, Any]:
         }
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """One line about an exception of DVC's."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if text == "No storage files available":

@@ -33,7 +33,7 @@ def escape(text: object) -> str:
 
     Entities, because a backslash before ``|`` is among what the client breaks.
     """
-    line = " ".join(str(text).replace("&", "&amp;").split())
+    line = re.sub(r"[^\S\N{NO-BREAK SPACE}]+", " ", str(text).replace("&", "&amp;").strip())
     return "".join(_SPECIAL.get(letter, letter) for letter in line)
 
 

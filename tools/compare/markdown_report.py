@@ -6,6 +6,7 @@ from stages.lib.reporting.alt_text import percent
 from tools.compare import markdown, scores, sections, statistics
 from tools.compare.accuracy import Test
 from tools.compare.comparison import MORE, Comparison
+from tools.compare.declared import Declared
 from tools.compare.evidence import Evidence
 from tools.compare.gate import Check
 from tools.compare.revisions import Base, Entry, WorkTree
@@ -131,6 +132,7 @@ def write(
     note: str = "",
     checks: Sequence[Check] = (),
     history: Sequence[Entry] = (),
+    declared: Declared | None = None,
 ) -> str:
     """The whole report.
 
@@ -142,6 +144,7 @@ def write(
         note: Why there are no figures, if a reader should know.
         checks: What became of the rules of the gate.
         history: The results up to the revision.
+        declared: What dvc.yaml declares beside the pipeline's own.
     """
     drawn = set(figures)
     blocks = [
@@ -152,10 +155,12 @@ def write(
         _compared(base, tree),
         sections.test_metrics(of),
         *sections.changes(of),
+        sections.spread(of),
         sections.classes(of),
         sections.confusions(of, sections.CONFUSION in drawn),
         sections.images(of, sections.IMAGES in drawn),
         sections.training(of, sections.CURVES in drawn),
+        sections.declared(declared or Declared(), drawn),
         sections.history(history),
         sections.stages(of.stages),
         sections.model(of),

@@ -2,15 +2,16 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from stages.lib.core import config
 from stages.lib.reporting.alt_text import percent
-from tools.compare import dvc_state, markdown, revisions, scores, sides
+from tools.compare import dvc_state, evidence, markdown, revisions, scores, sides
 from tools.compare.accuracy import ClassTest
 from tools.compare.comparison import ABSENT, Comparison, class_name, matrices
+from tools.compare.declared import Declared, Plot, names
 from tools.compare.sides import Measure, Unknown
 
 _ROWS = 30  # of a table; the rest is counted
@@ -105,6 +106,83 @@ def history(entries: Sequence[revisions.Entry]) -> str:
         markdown.table(["Commit", "Date", "Subject", "Test accuracy"], rows, "lllr"),
         "From the metrics that Git holds, one training each; the interval is that of the test "
         "images alone. Data sets may differ.",
+    )
+
+
+def declared(found: Declared, figures: Collection[str]) -> str:
+    """The metrics and plots that dvc.yaml declares beside the pipeline's own."""
+    if found.unknown:
+        reason = markdown.escape(found.unknown)
+        return f"Other metrics and plots that dvc.yaml declares: not known, {reason}."
+    blocks = []
+    rows = [
+        [markdown.code(each.path), markdown.code(key), *_numbers(each.before, each.after, key)]
+        for each in found.metrics
+        for key in dict.fromkeys([*each.after, *each.before])
+    ]
+    if rows:
+        header = ["File", "Metric", "Before", "After", "Difference"]
+        blocks.append(markdown.table(header, rows[:_ROWS], "llrrr"))
+    if len(rows) > _ROWS:
+        blocks.append(f"And {len(rows) - _ROWS} more.")
+    for at, plot in enumerate(found.plots, start=1):
+        title = f"**{markdown.escape(plot.title)}**"
+        shown = [name for name in names(at, plot) if name in figures]
+        if plot.missing:
+            how = markdown.code("dvc plots diff")
+            blocks.append(f"{title}: not drawn, {markdown.escape(plot.missing)}; {how} may.")
+        elif shown:
+            blocks.append(title)
+            blocks += [markdown.image(name, _seen(plot, name)) for name in shown]
+    if not blocks:
+        return ""
+    return markdown.details("Declared in dvc.yaml: other metrics and plots", *blocks)
+
+
+def _numbers(before: dict[str, float], after: dict[str, float], key: str) -> list[str]:
+    cells = [f"{side[key]:.6g}" if key in side else "–" for side in (before, after)]
+    if key in before and key in after:
+        return [*map(_minus, cells), _minus(f"{after[key] - before[key]:+.6g}")]
+    return [*map(_minus, cells), "new" if key in after else "gone"]
+
+
+def _seen(plot: Plot, name: str) -> str:
+    """What a declared plot shows, in words."""
+    if plot.suffix:
+        return f"{plot.title}, {'before' if '-before' in name else 'after'}"
+    last = [f"{label} last {after[-1][1]:.6g}" for label, (_, after) in plot.lines.items()]
+    return f"{plot.title}, before and after, by {plot.x_label}: {', '.join(last)}"
+
+
+def spread(of: Comparison) -> str:
+    """The accuracies of the trainings of each side that has several, by seed."""
+    rows = []
+    for title, side in (("Before", of.before), (after_title(of), of.after)):
+        if len(side.trainings) < 2:
+            continue
+        table = scores.correct(list(side.trainings.values()))
+        accuracies = table.mean(axis=1)
+        low, high = evidence.mean_interval(table)
+        by_seed = [
+            f"{seed}: {percent(a)}" for seed, a in zip(side.trainings, accuracies, strict=True)
+        ]
+        mean = percent(float(accuracies.mean()))
+        rows.append(
+            [
+                title,
+                str(len(accuracies)),
+                f"{mean}<br><sub>{percent(low)} to {percent(high)}</sub>",
+                f"{100 * accuracies.std(ddof=1):.2f} points",
+                ", ".join(by_seed[:_ROWS]) + (" and more" if len(by_seed) > _ROWS else ""),
+            ]
+        )
+    if not rows:
+        return ""
+    header = ["Accuracy", "Trainings", "Mean", "Standard deviation", "By seed"]
+    return markdown.details(
+        "Spread over seeds",
+        markdown.table(header, rows, "lrrrl"),
+        "The interval of the mean holds both chances, the seeds' and the test images'.",
     )
 
 
@@ -316,9 +394,13 @@ def confusions(of: Comparison, drawn: bool) -> str:
         for actual, predicted in pairs
     ]
     header = ["Actual", "Predicted", "Before", after_title(of), "Change"]
+    alt = (
+        f"Change of the confusion matrix of {len(change)} classes: "
+        f"{_minus(f'{np.trace(change):+d}')} correct images; the largest changes are in the table."
+    )
     return markdown.details(
         "Confusions that changed most",
-        *([markdown.image(CONFUSION, "Change of the confusion matrix")] if drawn else []),
+        *([markdown.image(CONFUSION, alt)] if drawn else []),
         markdown.table(header, rows, "llrrr"),
     )
 
@@ -330,9 +412,13 @@ def images(of: Comparison, drawn: bool) -> str:
         return ""
     if not test.fixed and not test.broken:
         return ""
+    alt = (
+        "The first test images that were fixed and that were broken, each with its index, its "
+        "actual class and the incorrect class that was or is predicted."
+    )
     return markdown.details(
         f"Images that changed sides: {len(test.fixed):,} fixed, {len(test.broken):,} broken",
-        *([markdown.image(IMAGES, "Test images that were fixed and broken")] if drawn else []),
+        *([markdown.image(IMAGES, alt)] if drawn else []),
         f"Fixed, by index in the test set: {_indices(test.fixed)}.",
         f"Broken: {_indices(test.broken)}.",
     )
@@ -357,10 +443,20 @@ def training(of: Comparison, drawn: bool) -> str:
     ]
     return markdown.details(
         "Training",
-        *([markdown.image(CURVES, "Loss and accuracy by epoch of both runs")] if drawn else []),
+        *([markdown.image(CURVES, _course(of))] if drawn else []),
         _metrics_table("Training", _TRAINING_MEASURES, of, "training"),
         *notes,
     )
+
+
+def _course(of: Comparison) -> str:
+    """What the curves show, in words."""
+    last = [
+        f"{side.history['loss'][-1]:.4f} {when} (epoch {len(side.history['loss'])})"
+        for when, side in (("before", of.before), ("after", of.after))
+        if not isinstance(side.history, Unknown)
+    ]
+    return f"Loss and accuracy by epoch of both runs; last training loss {' and '.join(last)}."
 
 
 def stages(found: list[dvc_state.Change] | Unknown) -> str:

@@ -65,6 +65,11 @@ def wrong(first: int, count: int) -> dict[int, int]:
     return {index: (ACTUAL[index] + 1) % 3 for index in range(first, first + count)}
 
 
+def few(*counts: int, start: int = 0) -> list[Run]:
+    """Runs that misclassify so many images, from image ``start`` on."""
+    return [Run(wrong(start, count)) for count in counts]
+
+
 @dataclass
 class Compared:
     """What the command left: exit status, standard output and error, the report."""

@@ -109,3 +109,9 @@ def test_escaped_text_reads_as_it_was(name: str) -> None:
     escaped = markdown.escape(name)
     assert html.unescape(escaped).replace("\N{ZERO WIDTH SPACE}", "") == " ".join(name.split())
     assert not re.search(r"[|*_`\[\]<>~$\\]", escaped)
+
+
+def test_a_number_and_its_unit_stay_together() -> None:
+    assert (
+        markdown.escape(" 97.79\N{NO-BREAK SPACE}%\n better ") == "97.79\N{NO-BREAK SPACE}% better"
+    )

@@ -12,7 +12,7 @@ import yaml
 from stages.lib.reporting import palette
 from tests.stages.lib.reporting import drawn
 from tests.tools.compare import comparing
-from tests.tools.compare.comparing import ACTUAL, REPORT, Compared, Repository, Run, wrong
+from tests.tools.compare.comparing import ACTUAL, REPORT, Compared, Repository, Run, few, wrong
 from tools.compare import change_figures, scores
 from tools.compare.sides import Labels
 
@@ -37,13 +37,9 @@ def test_no_difference_when_every_image_is_predicted_as_before(made: Repository)
     made.put(Run(wrong(0, 10), train={"epochs": 4}))
     found = made.compare("--fail-if-worse", "--no-images")
     assert found.code == 0
+    assert "Spread over seeds" not in found.report  # one training a side
     assert "No difference: all 60 test images are predicted as before" in found.title
     assert "<code>train.epochs</code> | <code>5</code> | <code>4</code>" in found.report
-
-
-def few(*counts: int, start: int = 0) -> list[Run]:
-    """Runs that misclassify so many images, from image ``start`` on."""
-    return [Run(wrong(start, count)) for count in counts]
 
 
 def compared(made: Repository, before: list[Run], after: list[Run], *options: str) -> Compared:
@@ -67,6 +63,16 @@ def test_better_over_three_trainings_a_side(made: Repository) -> None:
     assert "🟢 Better: mean test accuracy rose by 32.22 points, 65.00" in found.title
     assert "Mean of 3 trainings before and of 3 after" in found.report
     assert "3 and 3 trainings" in found.err
+
+
+def test_the_spread_over_seeds_is_shown_where_it_is_known(made: Repository) -> None:
+    report = compared(made, few(20, 22, 24), few(2)).report
+    row = next(line for line in report.splitlines() if line.startswith("| Before | 3 |"))
+    # by hand: 40, 38 and 36 of 60 are 66.67, 63.33 and 60.00 %, whose deviation is 10 / 3 points
+    assert "| 63.33\N{NO-BREAK SPACE}%<br><sub>" in row
+    assert "| 3.33 points |" in row
+    assert "2: 63.33\N{NO-BREAK SPACE}%, 3: 60.00\N{NO-BREAK SPACE}% |" in row
+    assert "| After | 1 |" not in report
 
 
 def test_worse_over_trainings_fails_the_gate(made: Repository) -> None:
@@ -524,7 +530,11 @@ def test_figures_lie_beside_the_report_and_do_not_outlive_it(made: Repository) -
         assert f"]({name})" in found.report
     tables = made.compare("--no-images").report
     assert "![" not in tables
-    assert sorted(path.name for path in REPORT.parent.iterdir()) == ["report.md", "tables.md"]
+    assert sorted(path.name for path in REPORT.parent.iterdir()) == [
+        "report.html",
+        "report.md",
+        "tables.md",
+    ]
 
 
 def test_the_report_is_the_same_every_time(made: Repository) -> None:

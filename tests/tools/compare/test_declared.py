@@ -1,0 +1,138 @@
+"""Metrics and plots of a user's own stages, of names and forms that the pipeline does not use."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.tools.compare import comparing
+from tests.tools.compare.comparing import REPORT, Repository, Run, wrong
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in DVC
+
+PLOTS = """
+  - out/map of it.png
+  - Zeit | "quoted":
+      x: size
+      y:
+        out/latency.csv: [ms, other]
+  - 每类:
+      template: bar_horizontal
+      x: name
+      y:
+        out/bars.json: v
+  - Words:
+      x: name
+      y:
+        out/bars.json: name
+  - Gone:
+      x: a
+      y:
+        out/gone.csv: b
+"""
+FILES = ["out/map of it.png", "out/latency.csv", "out/bars.json", "out/速度.json"]
+
+
+@pytest.fixture
+def made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Repository:
+    """A repository whose dvc.yaml has one more stage, with metrics and plots."""
+    for name in comparing.environment():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    repository = comparing.create(tmp_path / "project", capsys)
+    monkeypatch.chdir(repository.path)
+    repository.put(Run(wrong(0, 10)))
+    foreign(repository, 3, "ms")
+    repository.commit("Base")
+    return repository
+
+
+def foreign(repository: Repository, value: int, column: str) -> None:
+    """Adds the stage to dvc.yaml and what it makes, the image in DVC's cache."""
+    content = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    content["stages"]["own"] = {
+        "cmd": "echo own",
+        "outs": ["out/map of it.png"],
+        "metrics": [{"out/速度.json": {"cache": False}}],
+        "plots": [{"out/latency.csv": {"cache": False, "x": "size", "y": column}}],
+    }
+    content["plots"] = yaml.safe_load(PLOTS)
+    Path("dvc.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    Path("out").mkdir(exist_ok=True)
+    stream = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 40 * value, np.uint8)).save(stream, "png")
+    Path(FILES[0]).write_bytes(stream.getvalue())
+    Path(FILES[1]).write_text(f"size,ms,other\n1,{value},3\n2,7,4\n", encoding="utf-8")
+    bars = [{"name": "a", "v": value}, {"name": "猫", "v": 2}]
+    Path(FILES[2]).write_text(json.dumps({"rows": bars}), encoding="utf-8")
+    numbers = {"p50": value, "deep": {"x": 1.5}, "text": "fast", "flag": True}
+    Path(FILES[3]).write_text(json.dumps(numbers), encoding="utf-8")
+    Path("out/.gitignore").write_text("*.png\n", encoding="utf-8")
+    repository.put_cached(FILES[0])
+    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+    outs = [repository.hashed(name) for name in (FILES[0], FILES[3], FILES[1])]
+    lock["stages"]["own"] = {"cmd": "echo own", "outs": outs}
+    Path("dvc.lock").write_text(yaml.safe_dump(lock, allow_unicode=True), encoding="utf-8")
+
+
+def test_a_foreign_stage_has_its_metrics_and_plots_in_the_report(made: Repository) -> None:
+    made.put(Run(wrong(0, 9)))
+    foreign(made, 5, "ms")
+    found = made.compare("HEAD")
+    assert found.code == 0, found.err
+    report = found.report
+    assert "| <code>out/速度.json</code> | <code>p50</code> | 3 | 5 | +2 |" in report
+    assert "| <code>out/速度.json</code> | <code>deep.x</code> | 1.5 | 1.5 | +0 |" in report
+    assert "<code>text</code>" not in report
+    assert "evaluate/metrics.json" not in report  # the pipeline's own are above
+    for title in ("out/map of it.png", 'Zeit &#124; "quoted"', "每类", "out/latency.csv"):
+        assert f"**{title}**\n\n![" in report
+    assert "before and after, by size: ms last 7, other last 4](declared-" in report
+    assert "**Words**: not drawn, out/bars.json has no numbers in name" in report
+    assert "**Gone**: not drawn, the work tree has no table out/gone.csv" in report
+    before, after = sorted(REPORT.parent.glob("declared-*-*.png"))[::-1]
+    assert after.read_bytes() == Path(FILES[0]).read_bytes()
+    assert before.read_bytes() != after.read_bytes()
+    page = REPORT.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count("<img") == report.count("![")
+    first = {path.name: path.read_bytes() for path in REPORT.parent.iterdir()}
+    made.compare("HEAD")
+    assert {path.name: path.read_bytes() for path in REPORT.parent.iterdir()} == first
+
+
+def test_a_plot_that_says_the_same_is_not_drawn_again(made: Repository) -> None:
+    report = made.compare("HEAD").report
+    assert "quoted" not in report
+    assert "out/map of it" not in report
+
+
+def test_without_images_the_metrics_are_shown_alone(made: Repository) -> None:
+    foreign(made, 5, "ms")
+    report = made.compare("--no-images", "HEAD").report
+    assert "<code>p50</code> | 3 | 5 | +2 |" in report
+    assert "quoted" not in report
+    assert list(REPORT.parent.glob("*.png")) == []
+
+
+def test_a_stage_that_is_new_has_new_metrics(made: Repository) -> None:
+    base = made.git("rev-parse", "HEAD")
+    made.git("mv", FILES[3], "out/later.json")
+    text = Path("dvc.yaml").read_text(encoding="utf-8").replace("速度", "later")
+    Path("dvc.yaml").write_text(text, encoding="utf-8")
+    report = made.compare("--no-images", base).report
+    assert "| <code>out/later.json</code> | <code>p50</code> | – | 3 | new |" in report
+    assert "| <code>out/速度.json</code> | <code>p50</code> | 3 | – | gone |" in report
+
+
+def test_damaged_data_is_named_and_the_rest_is_shown(made: Repository) -> None:
+    foreign(made, 5, "ms")
+    Path("out/bars.json").write_text("{", encoding="utf-8")
+    report = made.compare("HEAD").report
+    assert "**每类**: not drawn, the work tree has no table out/bars.json" in report
+    assert "<code>p50</code> | 3 | 5 | +2 |" in report
