@@ -223,6 +223,14 @@ def untrained(labels: npt.NDArray[Any], class_names: Sequence[str]) -> list[str]
     return [name for label, name in enumerate(class_names) if label not in present]
 
 
+def fitted(settings: Settings) -> tuple[str, float] | None:
+    """How images were brought to one size, and before what background; None where they were not."""
+    params = settings.params
+    if settings.entry.format != IMAGES and params.size is None:
+        return None
+    return params.resize, 1.0 if params.background == "white" else 0.0
+
+
 def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> None:
     """Writes {train,validation,test}.npz in a folder."""
     entry = settings.entry
@@ -239,6 +247,7 @@ def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> None:
             class_names_zh=catalogue.names(entry.class_names, "zh"),
             pixel_max=entry.pixel_max,
             names=part.names,
+            fitted=fitted(settings),
         )
         path = temporary / f"{name}.npz"
         split_file.write(path, split, part.pieces())

@@ -196,14 +196,19 @@ def with_output(model: keras.Model, output: str) -> keras.Model:
 
 def metadata(output: Literal["logits", "softmax"], split: split_file.Split) -> model_file.Metadata:
     """What the model's file says about its classes, images and outputs."""
+    typical = typicality.describe(split.images)
+    edge = typical.mean[typical.properties.index("edge brightness")]
+    resize, background = split.fitted or ("pad", float(round(edge)))
     return model_file.Metadata(
         class_names=split.class_names,
         class_names_zh=split.class_names_zh,
         input_shape=list(split.images.shape[1:]),
         input_range=(0.0, 1.0),
         pixel_max=split.pixel_max,
+        resize=resize,
+        background=background,
         outputs="logits" if output == "logits" else "probabilities",
-        typical=typicality.describe(split.images),
+        typical=typical,
     )
 
 

@@ -54,6 +54,8 @@ class Metadata(msgspec.Struct, frozen=True):
         input_shape: H, W or H, W, C of one image, float32.
         input_range: The values of black and white, or of no and full colour.
         pixel_max: The raw value that became the upper end of the range.
+        resize: How an image of another size is fitted: pad, crop or stretch.
+        background: Around a padded image and behind a transparent one, as a value of the range.
         outputs: What the K outputs are; logits need a softmax.
         typical: What the training images have in common.
     """
@@ -63,6 +65,8 @@ class Metadata(msgspec.Struct, frozen=True):
     input_shape: list[int]
     input_range: tuple[float, float]
     pixel_max: float
+    resize: str
+    background: float
     outputs: Literal["logits", "probabilities"]
     typical: Typical
 

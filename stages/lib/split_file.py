@@ -23,6 +23,7 @@ from stages.lib.core.errors import UserError
 _LEVEL = 2
 _CHUNK = 1 << 20
 _ARRAYS = ("images", "labels", "class_names", "class_names_zh", "pixel_max")
+_OPTIONAL = ("names", "resize", "background")
 ALIGNMENT = 64  # bytes; of memory that TensorFlow takes over without a copy
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
 
@@ -41,6 +42,8 @@ class Split:
         class_names_zh: K names in Chinese, or none.
         pixel_max: The raw value that became 1.
         names: The names of the N image files, where the images were files.
+        fitted: How images were brought to one size, where they were: ``normalize.resize``, and
+            the background around them, 0 to 1.
     """
 
     images: npt.NDArray[np.float32]
@@ -49,6 +52,7 @@ class Split:
     class_names_zh: list[str]
     pixel_max: float
     names: list[str] | None = None
+    fitted: tuple[str, float] | None = None
 
 
 def write(
@@ -71,6 +75,9 @@ def write(
     }
     if split.names is not None:
         arrays["names"] = np.array(split.names, dtype=np.str_)
+    if split.fitted is not None:
+        arrays["resize"] = np.array(split.fitted[0], dtype=np.str_)
+        arrays["background"] = np.array(split.fitted[1], dtype=np.float64)
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
@@ -115,7 +122,8 @@ def _read(path: Path, count: int | None) -> Split:
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            optional = ["names"] if "names.npy" in archive.namelist() else []
+            there = archive.namelist()
+            optional = [name for name in _OPTIONAL if f"{name}.npy" in there]
             for name in (*_ARRAYS, *optional):
                 member = archive.getinfo(f"{name}.npy")
                 with archive.open(member) as stream:
@@ -157,6 +165,7 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
         class_names_zh=[str(name) for name in arrays["class_names_zh"]],
         pixel_max=float(arrays["pixel_max"].item()),
         names=None if names is None else [str(name) for name in names],
+        fitted=(str(arrays["resize"]), float(arrays["background"])) if "resize" in arrays else None,
     )
 
 

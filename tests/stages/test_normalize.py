@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
+from stages.lib import split_file
 from stages.lib.data.formats import idx
 from tests.conftest import ROOT, Finished, Project, Repository, idx_bytes
 
@@ -440,3 +441,21 @@ def test_a_format_is_one_file(repository: Repository) -> None:
     with np.load(repository.path / "data/normalized/test.npz") as arrays:
         assert arrays["labels"].tolist() == [1]
         assert arrays["images"].tolist() == [[[1, 1], [1, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fitted"),
+    [
+        ({}, None),
+        ({"resize": "crop"}, None),
+        ({"size": 4, "background": "black"}, ("pad", 0.0)),
+        ({"size": [4, 5], "resize": "stretch"}, ("stretch", 1.0)),
+    ],
+)
+def test_the_splits_say_how_their_images_were_fitted(
+    changes: dict[str, Any], fitted: object, project: Project, run_stage: Run
+) -> None:
+    project.params["normalize"] |= changes
+    normalized(project, run_stage)
+    for name in ("train", "validation", "test"):
+        assert split_file.read(Path(f"data/normalized/{name}.npz")).fitted == fitted

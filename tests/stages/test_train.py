@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,18 @@ def test_the_model_carries_what_its_user_has_to_know(
         assert metadata.outputs == kind
         assert metadata.typical.properties[0] == "brightness"
         assert 0 < metadata.typical.lowest[0] < 0.2 < 0.8 < metadata.typical.highest[0] < 1
+
+
+def test_the_model_says_how_its_images_were_fitted(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    path = Path("data/normalized/train.npz")
+    dark = replace(split_file.read(path), images=split_file.read(path).images * np.float32(0.3))
+    for fitted, expected in ((("crop", 1.0), ("crop", 1)), (None, ("pad", 0))):
+        split_file.write(path, replace(dark, fitted=fitted))
+        assert run_stage("train").code == 0
+        metadata = model_file.read_metadata(Path("models/model.keras"))
+        assert (metadata.resize, metadata.background) == expected
 
 
 def test_no_validation_split_leaves_its_columns_out(

@@ -27,6 +27,8 @@ def metadata(shape: tuple[int, ...], outputs: str = "logits") -> model_file.Meta
         input_shape=list(shape),
         input_range=(0.0, 1.0),
         pixel_max=255.0,
+        resize="pad",
+        background=0.0,
         outputs="logits" if outputs == "logits" else "probabilities",
         typical=typicality.describe(images(200, shape)),
     )

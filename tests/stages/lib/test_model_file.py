@@ -81,6 +81,8 @@ METADATA = model_file.Metadata(
     input_shape=[2],
     input_range=(0.0, 1.0),
     pixel_max=255.0,
+    resize="pad",
+    background=0.0,
     outputs="logits",
     typical=model_file.Typical(["brightness"], [0.1], [0.5], [0.3], [[25.0]], [0.0, 2.0]),
 )

@@ -43,6 +43,19 @@ def same(first: split_file.Split, second: split_file.Split) -> bool:
     )
 
 
+def test_how_images_were_fitted_is_read_back_and_left_out_where_they_were_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "split.npz"
+    split_file.write(path, replace(SMALL, fitted=("crop", 1.0)))
+    assert split_file.read(path).fitted == ("crop", 1.0)
+    assert split_file.read_first(path, 1).fitted == ("crop", 1.0)
+    split_file.write(path, SMALL)
+    assert split_file.read(path).fitted is None
+    with np.load(path) as arrays:
+        assert "resize" not in arrays.files
+
+
 def refusal(path: Path, read: Callable[[Path], object] = split_file.read) -> str:
     with pytest.raises(UserError) as caught:
         read(path)
