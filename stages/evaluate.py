@@ -1,4 +1,7 @@
-"""Evaluate: the trained model on the test split, as metrics, predictions and tables."""
+"""Evaluate: the trained model on the test split, as metrics, predictions and tables.
+
+The validation split is looked at for labels worth a second look, and for nothing else.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +22,13 @@ with runtime.starting():
 
 MODEL = Path("models/model.keras")
 TEST = Path("data/normalized/test.npz")
+VALIDATION = Path("data/normalized/validation.npz")
 REPORTS = Path("reports/evaluate")
+SECOND_LOOK_COLUMNS = (
+    *("split", "index", "name", "label", "class", "other", "other_class"),
+    *("probability", "other_probability", "margin"),
+)
+SECOND_LOOKS = 100  # images of a split whose labels the model contradicts most
 
 
 class Params(config.Schema, frozen=True):
@@ -79,9 +88,9 @@ def logits_model(model: keras.Model) -> keras.Model:
 
 
 def predict(
-    model: keras.Model, images: npt.NDArray[np.float32], batch_size: int
+    model: keras.Model, images: npt.NDArray[np.float32], batch_size: int, path: Path = TEST
 ) -> npt.NDArray[np.float32]:
-    """The outputs (N x K) of a model for images (N x H x W or N x H x W x C).
+    """The outputs (N x K) of a model for the images (N x H x W or N x H x W x C) of ``path``.
 
     Raises:
         UserError: They are not finite, or a batch does not fit into memory.
@@ -95,7 +104,7 @@ def predict(
     if len(broken):
         raise UserError(
             f"{MODEL.as_posix()}: expected finite outputs, found {logits[broken[0]].max()} for "
-            f"image {broken[0]} of {TEST.as_posix()}, {len(broken)} images in all.\n"
+            f"image {broken[0]} of {path.as_posix()}, {len(broken)} images in all.\n"
             "The training diverged: lower train.learning_rate or raise train.warmup, run again."
         )
     return logits
@@ -137,6 +146,51 @@ def calibration_rows(bins: metrics.Calibration) -> list[list[object]]:
     ]
 
 
+def second_look_rows(
+    split: str, outcome: metrics.Outcome, class_names: Sequence[str], names: Sequence[str] = ()
+) -> Iterator[list[object]]:
+    """The ``SECOND_LOOKS`` images whose labels the model contradicts most, the most first.
+
+    Args:
+        split: Its name.
+        outcome: Of its N images.
+        class_names: K names.
+        names: N file names, or none.
+    """
+    margins, others = metrics.margins(outcome.probabilities, outcome.labels)
+    for index in np.argsort(margins, kind="stable")[:SECOND_LOOKS].tolist():
+        label, other = int(outcome.labels[index]), int(others[index])
+        probabilities = outcome.probabilities[index, [label, other]].tolist()
+        yield [
+            split,
+            index,
+            names[index] if len(names) else "",
+            label,
+            class_names[label],
+            other,
+            class_names[other],
+            *(f"{value:.6f}" for value in (*probabilities, margins[index])),
+        ]
+
+
+def read_validation(test: split_file.Split) -> split_file.Split:
+    """The validation split; it may hold no image.
+
+    Raises:
+        UserError: It is of another data set than the test split, or the file is missing or damaged.
+    """
+    validation = split_file.read(VALIDATION)
+    kinds = [(split.images.shape[1:], split.class_names) for split in (validation, test)]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"{VALIDATION.as_posix()}: expected images of shape {test.images.shape[1:]} and the "
+            f"{len(test.class_names)} classes of {TEST.as_posix()}, found "
+            f"{validation.images.shape[1:]} and {len(validation.class_names)} classes.\n"
+            "Run `dvc repro`, which makes both again."
+        )
+    return validation
+
+
 def read_test() -> split_file.Split:
     """The test split.
 
@@ -157,10 +211,16 @@ def main(settings: Settings) -> None:
     params = settings.params
     runtime.configure(params.threads)
     test = read_test()
-    model = load_model(MODEL, test)
-    logits = predict(logits_model(model), test.images, params.batch_size)
+    validation = read_validation(test)
+    model = logits_model(load_model(MODEL, test))
+    logits = predict(model, test.images, params.batch_size)
     outcome = metrics.Outcome(metrics.log_softmax(logits), test.labels)
     names = test.class_names
+    looks = list(second_look_rows("test", outcome, names, test.names or ()))
+    if len(validation.labels):
+        logits = predict(model, validation.images, params.batch_size, VALIDATION)
+        held_out = metrics.Outcome(metrics.log_softmax(logits), validation.labels)
+        looks += second_look_rows("validation", held_out, names, validation.names or ())
 
     columns = [f"probability_{label}" for label in range(len(names))]
     files.write_csv(
@@ -183,6 +243,7 @@ def main(settings: Settings) -> None:
         ["lower", "upper", "images", "confidence", "accuracy"],
         calibration_rows(outcome.calibration),
     )
+    files.write_csv(REPORTS / "second_look.csv", SECOND_LOOK_COLUMNS, looks)
     files.write_csv(
         REPORTS / "metrics.csv",
         ["metric", "label", "unit", "better"],
@@ -198,4 +259,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(read_settings, main, [MODEL, TEST])
+    stage.run(read_settings, main, [MODEL, TEST, VALIDATION])

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from stages.lib import split_file
+from stages.lib import flaws, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
-from stages.lib.data import catalogue, formats, splits
+from stages.lib.data import catalogue, formats, inspection, splits
 from stages.lib.data.formats import Part, Raw, images
 
 if TYPE_CHECKING:  # Pillow is imported where it has work
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # Pillow is imported where it has work
 
 RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
+REPORTS = Path("reports/data")
 PIECE = 4096  # images that are float32 at once
 IMAGES = "images"  # the format whose images are decoded
 WHITE = 255  # and what they are decoded to
@@ -214,7 +215,8 @@ def array_part(raw: Raw, chosen: npt.NDArray[np.intp], settings: Settings) -> Pa
 
         return decoding.arrays(scaled, target(params))
 
-    return Part(ready(x[:1]).shape[1:], y[chosen].astype(np.int64), None, pieces)
+    sizes = np.broadcast_to(np.array(x.shape[1:3], np.int64), (len(chosen), 2))
+    return Part(ready(x[:1]).shape[1:], y[chosen].astype(np.int64), None, pieces, sizes)
 
 
 def untrained(labels: npt.NDArray[Any], class_names: Sequence[str]) -> list[str]:
@@ -231,9 +233,10 @@ def fitted(settings: Settings) -> tuple[str, float] | None:
     return params.resize, 1.0 if params.background == "white" else 0.0
 
 
-def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> None:
-    """Writes {train,validation,test}.npz in a folder."""
+def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> inspection.Report:
+    """Writes {train,validation,test}.npz in a folder; what the images are like."""
     entry = settings.entry
+    inspector = inspection.Inspector(parts, catalogue.names(entry.class_names, "en"))
     for name in untrained(parts["train"].labels, catalogue.names(entry.class_names, "en")):
         print(
             f"WARNING: class {name} has no training image; no model can learn it.", file=sys.stderr
@@ -250,11 +253,28 @@ def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> None:
             fitted=fitted(settings),
         )
         path = temporary / f"{name}.npz"
-        split_file.write(path, split, part.pieces())
+        split_file.write(path, split, inspector.watched(name))
         print(
             f"  {name + ':':<12}images {split.images.shape}, labels {split.labels.shape}, "
             f"{path.stat().st_size / 1e6:.1f} MB in {(NORMALIZED / path.name).as_posix()}"
         )
+    return inspector.report()
+
+
+def write_report(report: inspection.Report) -> None:
+    """Writes the tables of reports/data/, and metrics.json last; warns of leaks and conflicts."""
+    for name, table in report.tables.items():
+        files.write_csv(REPORTS / f"{name}.csv", table.header, table.rows)
+    counts = report.metrics
+    files.write_json(REPORTS / "metrics.json", counts)
+    print(
+        f"  {counts['duplicates']:,} duplicates within a split, {counts['near_duplicates']:,} "
+        f"held-out images much like a training image, {counts['unusual_images']:,} unusual ones, "
+        f"{counts['tiny_classes']:,} classes of fewer than {inspection.TINY} training images; "
+        f"tables in {REPORTS.as_posix()}/"
+    )
+    for sentence in flaws.flaws(counts):
+        print(f"WARNING: {sentence} See {REPORTS.as_posix()}/duplicates.csv.", file=sys.stderr)
 
 
 def image_parts(settings: Settings, scratch: BinaryIO) -> dict[str, Part]:
@@ -280,14 +300,15 @@ def image_parts(settings: Settings, scratch: BinaryIO) -> dict[str, Part]:
 
 
 def main(settings: Settings) -> None:
-    """Writes data/normalized/{train,validation,test}.npz."""
+    """Writes data/normalized/{train,validation,test}.npz and reports/data/."""
     with files.replacing(NORMALIZED) as temporary:
         temporary.mkdir()
         if settings.entry.format == IMAGES:
             with files.scratch(temporary / "train.npz") as pixels:
-                write(image_parts(settings, pixels), temporary, settings)
+                report = write(image_parts(settings, pixels), temporary, settings)
         else:
-            write(array_parts(settings), temporary, settings)
+            report = write(array_parts(settings), temporary, settings)
+    write_report(report)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Plot: figures of the data, the training and the test results, and the report page."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,10 +12,20 @@ from stages.lib import split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
 from stages.lib.data import catalogue
-from stages.lib.reporting import drawing, figures, image_grids, page, report, stage_outputs
+from stages.lib.reporting import (
+    data_tables,
+    drawing,
+    figures,
+    image_grids,
+    page,
+    report,
+    stage_outputs,
+)
 
 TRAIN_IMAGES = Path("data/normalized/train.npz")
 TEST_IMAGES = Path("data/normalized/test.npz")
+VALIDATION_IMAGES = Path("data/normalized/validation.npz")
+DATA = Path("reports/data")
 HISTORY = Path("reports/train/history.csv")
 TRAINING = Path("reports/train/metrics.json")
 RUN = Path("reports/train/run.json")
@@ -23,9 +34,12 @@ METRICS_TABLE = Path("reports/evaluate/metrics.csv")
 PREDICTIONS = Path("reports/evaluate/predictions.csv")
 PER_CLASS = Path("reports/evaluate/per_class.csv")
 CALIBRATION = Path("reports/evaluate/calibration.csv")
+SECOND_LOOKS = Path("reports/evaluate/second_look.csv")
 INPUTS = [
     TRAIN_IMAGES,
     TEST_IMAGES,
+    VALIDATION_IMAGES,
+    *(DATA / name for name in data_tables.FILES),
     HISTORY,
     TRAINING,
     RUN,
@@ -34,6 +48,7 @@ INPUTS = [
     PREDICTIONS,
     PER_CLASS,
     CALIBRATION,
+    SECOND_LOOKS,
     page.TEMPLATES,
 ]
 
@@ -136,13 +151,26 @@ def read_results(params: Params, test: split_file.Split) -> report.Results:
     )
 
 
+def read_data(splits: Mapping[str, split_file.Split]) -> data_tables.Data:
+    """What normalize counted and evaluate doubts, which agrees with the held-out splits.
+
+    Raises:
+        UserError: A file is missing, damaged or about another data set.
+    """
+    labels = {name: split.labels for name, split in splits.items()}
+    num_classes = len(splits["test"].class_names)
+    return data_tables.read(DATA, SECOND_LOOKS, labels, num_classes)
+
+
 def draw(
     dataset: report.Dataset,
     results: report.Results,
+    data: data_tables.Data,
     train: split_file.Split,
-    test: split_file.Split,
+    held_out: Mapping[str, split_file.Split],
 ) -> dict[str, bytes]:
     """The figures as PNG, by name."""
+    test, looks = held_out["test"], data.shown
     names, predictions = dataset.names, results.predictions
     first, misclassified = list(results.first), list(results.misclassified)
     title = f"First {len(first)} test images" if len(first) > 1 else "First test image"
@@ -166,6 +194,9 @@ def draw(
             predictions,
             names,
         ),
+        "second_looks": image_grids.second_looks(
+            [held_out[look.split].images[look.index] for look in looks], looks, names
+        ),
     }
 
 
@@ -173,16 +204,18 @@ def main(settings: Settings) -> None:
     """Writes reports/figures/ and reports/index.html."""
     train = split_file.read_first(TRAIN_IMAGES, settings.params.samples)
     test = split_file.read(TEST_IMAGES)
+    held_out = {"test": test, "validation": split_file.read(VALIDATION_IMAGES)}
     for path, split in ((TRAIN_IMAGES, train), (TEST_IMAGES, test)):
         if not split.images.size:
             raise stage_outputs.unexpected(path, "at least one image", "none")
     dataset, results = read_dataset(settings, train), read_results(settings.params, test)
-    pngs = draw(dataset, results, train, test)
+    data = read_data(held_out)
+    pngs = draw(dataset, results, data, train, held_out)
     with files.replacing(FIGURES) as temporary:
         temporary.mkdir()
         for name, png in pngs.items():
             (temporary / f"{name}.png").write_bytes(png)
-    files.write_text(PAGE, report.render(dataset, results, pngs))
+    files.write_text(PAGE, report.render(dataset, results, data, pngs))
     size = PAGE.stat().st_size / 1e6
     print(f"{len(pngs)} figures in {FIGURES.as_posix()}/, {PAGE.as_posix()} of {size:.1f} MB")
 

@@ -204,7 +204,8 @@ class Project:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A working folder with a data set of 20 training and 5 test images, 2 x 3, of 2 classes.
 
-    Training image n has the pixels 6n to 6n + 5 and the label n % 2.
+    Training image n has the pixels 6n to 6n + 5 and the label n % 2; test image n the same pixels,
+    each row from right to left.
     """
     path = tmp_path / "project"
     (path / "data/embedded").mkdir(parents=True)
@@ -228,7 +229,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     for role, array in {
         "train_images": np.arange(120).reshape(20, 2, 3),
         "train_labels": np.arange(20) % 2,
-        "test_images": np.arange(30).reshape(5, 2, 3),
+        "test_images": np.arange(30).reshape(5, 2, 3)[:, :, ::-1],
         "test_labels": np.array([0, 1, 1, 0, 1]),
     }.items():
         content = gzip.compress(idx_bytes(array), mtime=0)

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,6 +44,18 @@ def _png(size: int) -> bytes:
 
 
 PIXEL, PIXELS = _png(1), _png(2)
+
+
+def other_split() -> bytes:
+    """A split of images of another size."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "split.npz"
+        images = np.zeros((1, 2, 2), np.float32)
+        split_file.write(path, split_file.Split(images, np.array([0]), ["a", "b"], [], 1.0))
+        return path.read_bytes()
+
+
+OTHER_SPLIT = other_split()
 
 # By the words of the page: the stage, and what is changed where it would run well. A change is of
 # a key (params:KEY, datasets:KEY, environment:KEY), of a file (file:PATH), of a published file and
@@ -548,6 +561,22 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "reports/evaluate/per_class.csv: expected …found …": (
         "plot",
         {"file:reports/evaluate/per_class.csv": b"label\n0\n"},
+    ),
+    "data/normalized/validation.npz: expected images of shape …, found …": (
+        "evaluate",
+        {"file:data/normalized/validation.npz": OTHER_SPLIT},
+    ),
+    "reports/data/metrics.json: expected …found …": (
+        "plot",
+        {"file:reports/data/metrics.json": b"{}"},
+    ),
+    "reports/data/duplicates.csv: expected …found …": (
+        "plot",
+        {"file:reports/data/duplicates.csv": b"group\nx\n"},
+    ),
+    "reports/evaluate/second_look.csv: expected …found …": (
+        "plot",
+        {"file:reports/evaluate/second_look.csv": b"split\nx\n"},
     ),
     "reports/evaluate/metrics.json: expected …found …": (
         "plot",

@@ -81,6 +81,27 @@ def per_class(confusion: npt.NDArray[np.int64]) -> PerClass:
     )
 
 
+def margins(probabilities: Floats, labels: Labels) -> tuple[Floats, Labels]:
+    """How much more probable each label is than any other class, -1 to 1, and which that one is.
+
+    The lower, the more the model contradicts the label. Source: Northcutt, C. G., Athalye, A. and
+    Mueller, J. (2021). Pervasive Label Errors in Test Sets Destabilize Machine Learning
+    Benchmarks. NeurIPS.
+
+    Args:
+        probabilities: N x K.
+        labels: N.
+
+    Returns:
+        N margins, and N labels of the most probable other class, the first one of equals.
+    """
+    rows = np.arange(len(labels))
+    others = probabilities.copy()
+    others[rows, labels] = -1
+    likeliest: Labels = others.argmax(axis=1)
+    return probabilities[rows, labels] - probabilities[rows, likeliest], likeliest
+
+
 def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
     """The mean F1 of the classes that the labels or the predictions of a confusion matrix hold."""
     present = confusion.sum(axis=0) + confusion.sum(axis=1) > 0

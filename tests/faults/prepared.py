@@ -20,7 +20,10 @@ STAGES = {
 }
 # What each stage makes, in what is moved into place at once
 OUTPUTS = {name: [out.path for out in stage.outs] for name, stage in STAGES.items()}
-OUTPUTS["normalize"] = ["data/normalized"]
+OUTPUTS["normalize"] = [
+    "data/normalized",
+    *(path for path in OUTPUTS["normalize"] if not path.startswith("data/normalized/")),
+]
 CODE = ("stages",)
 ENVIRONMENT = {"DATASET_CACHE": "cache", "DATASET_MIRROR": "mirror"}  # in the working folder
 

@@ -19,7 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ import numpy.typing as npt
 import yaml
 
 from stages.lib import split_file
+from stages.lib.core import files
+from stages.lib.data import inspection
+from stages.lib.data.formats import Part
 from stages.lib.reporting.stage_outputs import Predictions
 
 ROOT = Path(__file__).parents[2]
@@ -104,16 +107,28 @@ CALIBRATION = """lower,upper,images,confidence,accuracy
 0.000000,0.500000,0,,
 0.500000,1.000000,6,0.800000,0.666667
 """
+# The margins of the table above, and of two validation images
+SECOND_LOOK = """split,index,name,label,class,other,other_class,probability,other_probability,margin
+test,4,,1,S,2,B,0.150000,0.800000,-0.650000
+test,3,,0,T,1,S,0.300000,0.600000,-0.300000
+test,1,,1,S,0,T,0.700000,0.200000,0.500000
+test,2,,2,B,0,T,0.800000,0.100000,0.700000
+test,0,,0,T,1,S,0.900000,0.050000,0.850000
+test,5,,2,B,0,T,1.000000,0.000000,1.000000
+validation,1,<i>oak</i>/a long name of a camera's file.jpeg,1,S,0,T,0.400000,0.600000,-0.200000
+validation,0,橡树/1.png,0,T,2,B,0.550000,0.450000,0.100000
+"""
 
 
 def write(folder: Path, *, names_zh: Sequence[str] = NAMES_ZH, **plot: object) -> None:
     """Writes the configuration and all inputs into a folder; ``plot`` changes its section."""
     _write_configuration(folder, plot)
-    for name, count in (("train", 8), ("test", 6)):
-        labels = np.arange(count, dtype=np.int64) % 3 if name == "train" else PREDICTIONS.actual
+    for name, count in (("train", 8), ("validation", 2), ("test", 6)):
+        labels = PREDICTIONS.actual if name == "test" else np.arange(count, dtype=np.int64) % 3
         images = np.linspace(0, 1, count * 16, dtype=np.float32).reshape(count, 4, 4)
         split = split_file.Split(images, labels, NAMES, list(names_zh), 16.0)
         split_file.write(folder / f"data/normalized/{name}.npz", split)
+    write_data(folder)
     for name, content in {
         "train/history.csv": HISTORY,
         "train/metrics.json": json.dumps(TRAINING),
@@ -123,10 +138,43 @@ def write(folder: Path, *, names_zh: Sequence[str] = NAMES_ZH, **plot: object) -
         "evaluate/predictions.csv": predictions_csv(PROBABILITIES),
         "evaluate/per_class.csv": PER_CLASS,
         "evaluate/calibration.csv": CALIBRATION,
+        "evaluate/second_look.csv": SECOND_LOOK,
     }.items():
         path = folder / "reports" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
+
+
+def write_data(folder: Path, names: Mapping[str, list[str]] | None = None) -> None:
+    """Writes reports/data/ for the splits that lie in a folder, as normalize does.
+
+    Args:
+        folder: Holds data/normalized/.
+        names: File names by split, or none.
+    """
+    splits = ("train", "validation", "test")
+    read = {name: split_file.read(folder / f"data/normalized/{name}.npz") for name in splits}
+    parts = {name: _part(split, (names or {}).get(name)) for name, split in read.items()}
+    inspector = inspection.Inspector(parts, read["train"].class_names)
+    for name in splits:
+        assert len(list(inspector.watched(name))) == 1
+    report = inspector.report()
+    for name, table in report.tables.items():
+        files.write_csv(folder / f"reports/data/{name}.csv", table.header, table.rows)
+    files.write_json(folder / "reports/data/metrics.json", report.metrics)
+
+
+def _part(split: split_file.Split, names: list[str] | None) -> Part:
+    sizes = np.broadcast_to(np.array(split.images.shape[1:3]), (len(split.labels), 2))
+    return Part(split.images.shape[1:], split.labels, names, lambda: iter([split.images]), sizes)
+
+
+def plant_leaks(folder: Path) -> None:
+    """Makes test images 0 to 2 training images 0, 1 and 3, the last of which has another label."""
+    train, test = (split_file.read(folder / f"data/normalized/{x}.npz") for x in ("train", "test"))
+    test.images[:3] = train.images[[0, 1, 3]]
+    split_file.write(folder / "data/normalized/test.npz", test)
+    write_data(folder, {"train": [f"{at}.png" for at in range(8)]})
 
 
 def write_perfect(folder: Path) -> None:

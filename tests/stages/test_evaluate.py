@@ -33,8 +33,7 @@ def evaluated(request: Any, project: Any, run_stage: Callable[[str], Any]) -> di
     softmax = [keras.layers.Softmax()] if request.param == "softmax" else []
     Path("models").mkdir()
     keras.Sequential([*layers, *softmax]).save("models/model.keras")
-    split = split_file.Split(IMAGES, LABELS, ["a", "b, or c", "d"], [], 255.0)
-    split_file.write(Path("data/normalized/test.npz"), split)
+    put_splits(["a", "b, or c", "d"])
     finished = run_stage("evaluate")
     assert finished.code == 0, finished.err
     values: dict[str, Any] = json.loads(Path("reports/evaluate/metrics.json").read_text())
@@ -77,6 +76,83 @@ def test_per_class_table_by_hand(evaluated: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
+def test_labels_worth_a_second_look_by_hand(evaluated: dict[str, Any]) -> None:
+    looks = rows("second_look")
+    powers = np.exp(LOGITS.astype(np.float64))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    # The label less the likeliest other class: image 2, a "b" of logits 1, 0, 0, comes first
+    expected = {
+        ("test", 2): (1, 0),
+        ("test", 3): (2, 0),
+        ("test", 0): (0, 1),
+        ("test", 1): (1, 0),
+        ("validation", 1): (2, 1),
+        ("validation", 0): (2, 0),
+    }
+    assert [(row["split"], int(row["index"])) for row in looks] == list(expected)
+    for row, (label, other) in zip(looks, expected.values(), strict=True):
+        own = probabilities[int(row["index"])]
+        assert (int(row["label"]), int(row["other"])) == (label, other)
+        assert row["class"] == ["a", "b, or c", "d"][label]
+        assert row["other_class"] == ["a", "b, or c", "d"][other]
+        assert float(row["probability"]) == pytest.approx(own[label], abs=1e-6)
+        assert float(row["other_probability"]) == pytest.approx(own[other], abs=1e-6)
+        assert float(row["margin"]) == pytest.approx(own[label] - own[other], abs=1e-6)
+        assert row["name"] == ""
+
+
+def test_a_second_look_is_at_a_hundred_images_a_split_with_their_names() -> None:
+    random = np.random.default_rng(1)
+    outcome = metrics.Outcome(
+        metrics.log_softmax(random.normal(0, 1, (250, 3))), random.integers(0, 3, 250)
+    )
+    names = [f"{at}.png" for at in range(250)]
+    import runpy
+
+    stage = runpy.run_path(str(Path(__file__).parents[2] / "stages/evaluate.py"))
+    looks = list(stage["second_look_rows"]("test", outcome, ["a", "b", "c"], names))
+    assert len(looks) == 100
+    margins = [float(str(row[-1])) for row in looks]
+    assert margins == sorted(margins)
+    assert all(row[2] == f"{row[1]}.png" for row in looks)
+
+
+def test_without_validation_images_the_test_images_are_looked_at(
+    tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    put_splits(held_out=0)
+    save_model(identity())
+    assert run_stage("evaluate").code == 0
+    assert [row["split"] for row in rows("second_look")] == ["test"] * 4
+
+
+def test_the_validation_split_changes_no_result_of_the_test(
+    tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    save_model(identity())
+    contents = []
+    for held_out in (0, 1, 2):
+        put_splits(held_out=held_out)
+        assert run_stage("evaluate").code == 0
+        paths = sorted(Path("reports/evaluate").iterdir())
+        contents.append([p.read_bytes() for p in paths if p.name != "second_look.csv"])
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_a_validation_split_of_another_data_set_is_refused(
+    tested: Any, run_stage: Callable[[str], Any]
+) -> None:
+    put_splits()
+    split = split_file.Split(IMAGES[:2], LABELS[:2], ["a", "b", "c", "d"], [], 255.0)
+    split_file.write(Path("data/normalized/validation.npz"), split)
+    save_model(identity())
+    assert run_stage("evaluate").message == (
+        "data/normalized/validation.npz: expected images of shape (1, 3) and the 3 classes of "
+        "data/normalized/test.npz, found (1, 3) and 4 classes.\nRun `dvc repro`, which makes both "
+        "again."
+    )
+
+
 def test_calibration_table_covers_all_images(evaluated: dict[str, Any]) -> None:
     found = rows("calibration")
     assert sum(int(row["images"]) for row in found) == 4
@@ -98,7 +174,7 @@ def test_a_metric_takes_one_entry(
     added = metrics.Metric("errors", "Errors", "images", "lower", lambda o: 4 - o.correct)
     monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, added))
     request.getfixturevalue("project")
-    put_test_split()
+    put_splits()
     save_model(identity())
     assert run_stage("evaluate").code == 0
     assert json.loads(Path("reports/evaluate/metrics.json").read_text())["errors"] == 1
@@ -107,9 +183,12 @@ def test_a_metric_takes_one_entry(
     }  # fmt: skip
 
 
-def put_test_split() -> None:
-    split = split_file.Split(IMAGES, LABELS, ["a", "b", "c"], [], 255.0)
-    split_file.write(Path("data/normalized/test.npz"), split)
+def put_splits(names: list[str] | None = None, held_out: int = 2) -> None:
+    """Writes the test split, and as validation split its first images, labelled 2."""
+    for name, count in (("test", 4), ("validation", held_out)):
+        labels = LABELS if name == "test" else np.full(count, 2)
+        split = split_file.Split(IMAGES[:count], labels, names or ["a", "b", "c"], [], 255.0)
+        split_file.write(Path(f"data/normalized/{name}.npz"), split)
 
 
 def identity() -> Any:
@@ -130,7 +209,7 @@ def save_model(model: Any) -> Path:
 @pytest.fixture
 def tested(project: Any) -> Any:
     """The made project with the test split of LOGITS."""
-    put_test_split()
+    put_splits()
     return project
 
 
@@ -254,6 +333,7 @@ def test_a_missing_model_names_the_next_step(tested: Any, run_stage: Callable[[s
 
 
 def test_no_test_images_are_named(project: Any, run_stage: Callable[[str], Any]) -> None:
+    put_splits()
     split = split_file.Split(LOGITS[:0, None, :], LABELS[:0], ["a", "b", "c"], [], 255.0)
     split_file.write(Path("data/normalized/test.npz"), split)
     save_model(identity())

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ def use_npz(project: Project, **arrays: npt.NDArray[Any]) -> None:
     usual = {
         "x_train": np.arange(120, dtype=np.uint8).reshape(20, 2, 3),
         "y_train": np.arange(20) % 2,
-        "x_test": np.arange(30, dtype=np.uint8).reshape(5, 2, 3),
+        "x_test": np.arange(30, dtype=np.uint8).reshape(5, 2, 3)[:, :, ::-1],
         "y_test": np.array([0, 1, 1, 0, 1]),
     }
     content = io.BytesIO()
@@ -75,9 +76,9 @@ def test_pixels_are_divided_by_pixel_max(project: Project, run_stage: Run) -> No
     ]
     assert images[19, 1, 2] == np.float32(119 / 125)
     assert splits["test"]["images"][4, 1].tolist() == [
-        np.float32(27 / 125),
-        np.float32(28 / 125),
         np.float32(29 / 125),
+        np.float32(28 / 125),
+        np.float32(27 / 125),
     ]
 
 
@@ -85,6 +86,7 @@ def test_the_largest_pixel_becomes_1_and_the_smallest_0(project: Project, run_st
     extremes = np.full((5, 2, 3), 255)
     extremes[0] = 0
     project.publish("test_images", idx_bytes(extremes))
+    project.publish("test_labels", idx_bytes(np.array([0, 1, 1, 1, 1])))
     images = normalized(project, run_stage)["test"]["images"]
     assert (images[0] == 0).all()
     assert (images[1:] == 1).all()
@@ -135,13 +137,15 @@ def test_shapes_and_sizes_are_printed(project: Project, run_stage: Run) -> None:
         "  train:      images (18, 2, 3), labels (18,), 0.0 MB in data/normalized/train.npz\n"
         "  validation: images (2, 2, 3), labels (2,), 0.0 MB in data/normalized/validation.npz\n"
         "  test:       images (5, 2, 3), labels (5,), 0.0 MB in data/normalized/test.npz\n"
+        "  0 duplicates within a split, 2 held-out images much like a training image, 0 unusual "
+        "ones, 2 classes of fewer than 10 training images; tables in reports/data/\n"
     )
 
 
 def test_images_in_colour_keep_their_channels(project: Project, run_stage: Run) -> None:
     colours = np.arange(20 * 2 * 3 * 3).reshape(20, 2, 3, 3) % 256
     project.publish("train_images", idx_bytes(colours))
-    project.publish("test_images", idx_bytes(colours[:5]))
+    project.publish("test_images", idx_bytes(colours[:5, :, ::-1]))
     project.params["normalize"]["validation_fraction"] = 0
     splits = normalized(project, run_stage)
     assert np.allclose(splits["train"]["images"], colours / 255, rtol=1e-6, atol=0)
@@ -156,6 +160,8 @@ def test_two_runs_and_two_processes_give_the_same_bytes(repository: Repository) 
         assert (done.code, done.err) == (0, "")
         paths = sorted((repository.path / "data/normalized").iterdir())
         assert [path.name for path in paths] == ["test.npz", "train.npz", "validation.npz"]
+        paths += sorted((repository.path / "reports/data").iterdir())
+        assert len(paths) == 10
         digests.add("".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths))
     assert len(digests) == 1
 
@@ -325,6 +331,54 @@ def test_a_class_without_training_images_is_named(project: Project, run_stage: R
     assert (done.code, done.err) == (
         0,
         "WARNING: class neither has no training image; no model can learn it.\n",
+    )
+
+
+def test_leaks_and_conflicts_are_warnings_with_their_number(
+    project: Project, run_stage: Run
+) -> None:
+    # Training image n begins with the pixel 6n and has the label n % 2: of the test images, one is
+    # training image 0, one training image 4 with another label, two are equal
+    images = np.arange(120).reshape(20, 2, 3)
+    chosen = np.stack([images[0], images[4], images[0] + 200, images[1] + 201, images[1] + 201])
+    project.publish("test_images", idx_bytes(chosen))
+    project.publish("test_labels", idx_bytes(np.array([0, 1, 1, 0, 0])))
+    project.params["normalize"]["validation_fraction"] = 0
+    project.save()
+    project.put_raw()
+    done = run_stage("normalize")
+    assert done.code == 0
+    assert done.err == (
+        "WARNING: 2 of 5 test images are in the training or validation split too, equal in every "
+        "pixel. See reports/data/duplicates.csv.\n"
+        "WARNING: 1 image occurs more than once with different labels. "
+        "See reports/data/duplicates.csv.\n"
+    )
+    assert "  1 duplicates within a split, " in done.out
+    metrics = json.loads((project.path / "reports/data/metrics.json").read_text(encoding="utf-8"))
+    assert metrics == {
+        "train_images": 20,
+        "validation_images": 0,
+        "test_images": 5,
+        "classes": 2,
+        "tiny_classes": 0,
+        "blank_images": 0,
+        "unusual_images": 0,
+        "duplicates": 1,
+        "leaked_validation": 0,
+        "leaked_test": 2,
+        "conflicts": 1,
+        "near_duplicates": 3,
+    }
+    table = (project.path / "reports/data/duplicates.csv").read_text(encoding="utf-8")
+    assert table == (
+        "group,split,index,name,label,class,labels_differ,across_splits\n"
+        "0,train,4,,0,even,1,1\n"
+        "0,test,1,,1,odd,1,1\n"
+        "1,train,0,,0,even,0,1\n"
+        "1,test,0,,0,even,0,1\n"
+        "2,test,3,,0,even,0,0\n"
+        "2,test,4,,0,even,0,0\n"
     )
 
 

@@ -20,6 +20,7 @@ FIGURES = [
     "predictions.png",
     "raw_image.png",
     "samples.png",
+    "second_looks.png",
 ]
 
 
@@ -42,7 +43,7 @@ def test_writes_every_figure_and_the_page(folder: Path, run_stage: Callable[[str
     (folder / "reports/figures/old.png").write_bytes(b"of an earlier version")
     finished = run_stage("plot")
     assert finished.code == 0, finished.err
-    assert "8 figures in reports/figures/, reports/index.html of" in finished.out
+    assert "9 figures in reports/figures/, reports/index.html of" in finished.out
     assert sorted(path.name for path in (folder / "reports/figures").iterdir()) == FIGURES
     for name in FIGURES:
         with Image.open(folder / "reports/figures" / name) as image:
@@ -146,7 +147,7 @@ def test_none_misclassified_and_no_validation(
 
 
 def test_images_in_colour(folder: Path, run_stage: Callable[[str], Any]) -> None:
-    for name, count in (("train", 8), ("test", 6)):
+    for name, count in (("train", 8), ("validation", 2), ("test", 6)):
         path = folder / f"data/normalized/{name}.npz"
         split = split_file.read(path)
         images = plot_inputs.gradient(count, (5, 4, 3))
@@ -154,6 +155,19 @@ def test_images_in_colour(folder: Path, run_stage: Callable[[str], Any]) -> None
         split_file.write(path, colour)
     assert run_stage("plot").code == 0
     assert "5 × 4 × 3" in page_of(folder)
+
+
+def test_labels_are_looked_at_without_validation_images(
+    folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    path = folder / "data/normalized/validation.npz"
+    split = split_file.read(path)
+    split_file.write(path, replace(split, images=split.images[:0], labels=split.labels[:0]))
+    plot_inputs.write_data(folder)
+    looks = folder / "reports/evaluate/second_look.csv"
+    looks.write_text(plot_inputs.SECOND_LOOK.partition("validation")[0], encoding="utf-8")
+    assert run_stage("plot").code == 0
+    assert "6 images, most doubtful first: test image 4 labelled" in page_of(folder)
 
 
 @pytest.mark.parametrize("key", ["samples", "predictions", "mistakes"])
@@ -192,6 +206,15 @@ def test_another_language(folder: Path, run_stage: Callable[[str], Any]) -> None
         ("reports/train/history.csv", "epoch\n1\n", "a column loss"),
         ("reports/evaluate/per_class.csv", "label\n1\n", "a column precision"),
         ("reports/evaluate/calibration.csv", "lower\n1\n", "a column upper"),
+        ("reports/evaluate/second_look.csv", "split\ntest\n", "rows as an earlier stage writes"),
+        ("reports/evaluate/second_look.csv", "", "at least one row"),
+        ("reports/data/metrics.json", "{}", "the key train_images"),
+        ("reports/data/classes.csv", "label,class\n", "the labels 0 to 2"),
+        ("reports/data/splits.csv", "split,images\ntrain,8\n", "rows as an earlier stage writes"),
+        ("reports/data/sizes.csv", "", "at least one row"),
+        ("reports/data/duplicates.csv", "group\n1,2\n", "1 cells in row 1"),
+        ("reports/data/near_duplicates.csv", "", "near_duplicates 8 as in reports/data/metrics"),
+        ("reports/data/unusual.csv", "split,index\ntrain,0\n", "rows as an earlier stage writes"),
     ],
 )
 def test_results_that_are_not_as_they_should_be(

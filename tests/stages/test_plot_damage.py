@@ -13,7 +13,7 @@ import pytest
 from stages import plot
 from stages.lib import split_file
 from stages.lib.core.errors import UserError
-from stages.lib.reporting import report
+from stages.lib.reporting import data_tables, report
 from tests.stages import plot_inputs
 
 TABLES = [plot.HISTORY, plot.METRICS_TABLE, plot.PREDICTIONS, plot.PER_CLASS, plot.CALIBRATION]
@@ -40,7 +40,17 @@ def rendered(settings: plot.Settings, read: report.Results) -> str:
     dataset = plot.read_dataset(settings, split_file.read_first(plot.TRAIN_IMAGES, 8))
     names = "raw_image samples curves confusion per_class calibration predictions mistakes"
     header = bytes(16) + (16).to_bytes(4, "big") * 2
-    return report.render(dataset, read, dict.fromkeys(names.split(), header))
+    figures = dict.fromkeys([*names.split(), "second_looks"], header)
+    return report.render(dataset, read, data(), figures)
+
+
+def data() -> data_tables.Data:
+    return plot.read_data(
+        {
+            "test": split_file.read(plot.TEST_IMAGES),
+            "validation": split_file.read(plot.VALIDATION_IMAGES),
+        }
+    )
 
 
 def refusal(read: Callable[[], object]) -> str:
@@ -114,6 +124,34 @@ def test_a_damaged_file_is_named_or_changes_nothing_that_was_measured(
     assert refused > 25
 
 
+DATA = [*(plot.DATA / name for name in data_tables.FILES), plot.SECOND_LOOKS]
+
+
+@pytest.mark.parametrize("path", DATA, ids=lambda path: "-".join(path.parts[1:]))
+def test_a_damaged_table_about_the_data_is_named_or_can_be_shown(folder: Path, path: Path) -> None:
+    names = {"train": [f"{at}.png" for at in range(8)], "test": [f"{at}.jpeg" for at in range(6)]}
+    train, test = split_file.read(plot.TRAIN_IMAGES), split_file.read(plot.TEST_IMAGES)
+    train.images[[1, 2]] = train.images[0]
+    test.images[0] = train.images[0]
+    train.images[5] = 1
+    split_file.write(plot.TRAIN_IMAGES, train)
+    split_file.write(plot.TEST_IMAGES, test)
+    plot_inputs.write_data(folder, names)
+    settings, read, original = plot.read_settings(), results(), path.read_bytes()
+    assert rendered(settings, read)
+    refused = 0
+    for at, content in enumerate(damages(original, seed=len(original), count=200)):
+        path.write_bytes(content)
+        if message := refusal(data):
+            assert path.as_posix() in message or path.name == "metrics.json", content
+            assert len(message.splitlines()) == 2
+            assert len(message) < 1000
+            refused += 1
+        elif at < 60:
+            assert "nan" not in rendered(settings, read)
+    assert refused > 25
+
+
 def assert_close(one: Any, other: Any) -> None:
     """Checks that nested values differ by no more than the digits that are printed."""
     if isinstance(one, dict):
@@ -167,6 +205,41 @@ def reversed_rows(text: str) -> str:
 def doubled_row(text: str) -> str:
     head, first, *rows = text.splitlines(keepends=True)
     return "".join([head, first, first, *rows])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("second_look.csv", replaced("test,4,,1,", "test,4,,0,")),
+        ("second_look.csv", replaced("test,4,", "test,400,")),
+        ("second_look.csv", replaced("1,S,2,B", "1,S,1,S")),
+        ("second_look.csv", replaced("1,S,2,B", "1,S,3,B")),
+        ("second_look.csv", replaced("-0.650000", "-0.550000")),
+        ("second_look.csv", replaced("0.800000", "1.800000")),
+        ("second_look.csv", replaced("test,4,", "train,4,")),
+        ("second_look.csv", replaced("test,4,", "tset,4,")),
+        ("second_look.csv", reversed_rows),
+        ("classes.csv", replaced("0,", "7,")),
+        ("classes.csv", without_last_line),
+        ("classes.csv", doubled_row),
+        ("splits.csv", replaced("train,8", "train,9")),
+        ("splits.csv", without_last_line),
+        ("sizes.csv", replaced("4,4,8", "4,4,-8")),
+        ("sizes.csv", doubled_row),
+        ("near_duplicates.csv", without_last_line),
+        ("near_duplicates.csv", replaced("1.0000", "nan")),
+        ("metrics.json", replaced('"leaked_test": 0', '"leaked_test": 1')),
+        ("metrics.json", replaced('"conflicts": 0', '"conflicts": 1.5')),
+    ],
+)
+def test_tables_about_the_data_that_contradict_each_other(
+    folder: Path, name: str, change: Callable[[str], str]
+) -> None:
+    path = plot.SECOND_LOOKS if name == "second_look.csv" else plot.DATA / name
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    message = refusal(data)
+    assert path.as_posix() in message
+    assert len(message.splitlines()) == 2
 
 
 EACH_TABLE = itertools.product(TABLES, [without_last_line, reversed_rows, doubled_row])

@@ -25,7 +25,7 @@ def write_results(folder: Path, num_classes: int, images: int) -> stage_outputs.
     random = np.random.default_rng(0)
     names = [f"class number {label}" for label in range(num_classes)]
     labels = random.integers(0, num_classes, images)
-    for name in ("train", "test"):
+    for name in ("train", "validation", "test"):
         pixels = plot_inputs.gradient(images, (2, 2))
         split = split_file.Split(pixels, labels, names, [], 255.0)
         split_file.write(folder / f"data/normalized/{name}.npz", split)
@@ -33,6 +33,7 @@ def write_results(folder: Path, num_classes: int, images: int) -> stage_outputs.
     probabilities = np.full((images, num_classes), 0.2 / (num_classes - 1))
     probabilities[np.arange(images), confusable] = 0.8
     predictions = stage_outputs.Predictions(labels, confusable, probabilities)
+    plot_inputs.write_data(folder)
     write_tables(folder / "reports/evaluate", predictions)
     return predictions
 
@@ -49,6 +50,17 @@ def write_tables(reports: Path, predictions: stage_outputs.Predictions) -> None:
     (reports / "per_class.csv").write_text(
         "label,class,precision,recall,f1,support\n"
         + "".join(f"{k},c,{p:.6f},{r:.6f},{f:.6f},{s}\n" for k, (p, r, f, s) in enumerate(rows))
+    )
+    margins, others = metrics.margins(predictions.probabilities, predictions.actual)
+    looks = np.argsort(margins, kind="stable")[:100].tolist()
+    (reports / "second_look.csv").write_text(
+        "split,index,name,label,class,other,other_class,probability,other_probability,margin\n"
+        + "".join(
+            f"test,{at},,{predictions.actual[at]},c,{others[at]},c,"
+            f"{predictions.probabilities[at, predictions.actual[at]]:.6f},"
+            f"{predictions.probabilities[at, others[at]]:.6f},{margins[at]:.6f}\n"
+            for at in looks
+        )
     )
     accuracy = float(predictions.correct.mean())
     (reports / "calibration.csv").write_text(

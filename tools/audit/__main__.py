@@ -5,7 +5,8 @@ reads, for params.yaml and every recipe; it tells of edits that are without effe
 what is missing into dvc.yaml and takes out what is not read. ``--hermetic`` runs every stage in a
 folder that holds its deps alone and compares the outputs. ``--lock`` tells which stages are stale,
 without data and without DVC. ``--mend`` removes outputs that are not what dvc.lock recorded, from
-DVC's cache too. Exit status 1 if anything is found.
+DVC's cache too. ``--data`` fails if the data set has leaks or conflicts, as normalize counted them.
+Exit status 1 if anything is found.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from stages.lib.core import files, pipeline
 from stages.lib.core.errors import UserError
-from tools.audit import hermetic, lock, mend, repair, rules
+from tools.audit import hermetic, leaks, lock, mend, repair, rules
 from tools.audit.finding import Finding
 
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choice.add_argument("--hermetic", action="store_true", help="run the stages with deps alone")
     choice.add_argument("--mend", action="store_true", help="remove damaged outputs")
     choice.add_argument("--lock", action="store_true", help="is dvc.lock up to date?")
+    choice.add_argument("--data", action="store_true", help="are there leaks or conflicts?")
     options = parser.parse_args(arguments)
     root = Path.cwd()
     try:
@@ -39,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _report(findings, "every stage makes the same of its deps alone", notes)
         if options.mend:
             return mend.run(root)
+        if options.data:
+            return _report(
+                leaks.check(root), "no leak between the splits and no conflict of labels"
+            )
         if options.lock:
             findings, advice = lock.check(root)
             return _report(findings, f"{pipeline.LOCK} and what is in Git are up to date", advice)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.metrics import Calibration, PerClass
+from stages.lib.reporting.data_tables import Look
 from stages.lib.reporting.stage_outputs import Confusion, Predictions
 
 Floats = npt.NDArray[np.float64]
@@ -93,6 +94,16 @@ def predictions(indices: Sequence[int], test: Predictions, names: Sequence[str])
     ]
     count = counted(len(each), "test image")
     return f"{count}, {correct} of them predicted correctly: {_listed(each)}."
+
+
+def second_looks(looks: Sequence[Look], names: Sequence[str]) -> str:
+    """Images whose labels are worth a second look: label and likeliest other class of each."""
+    each = [
+        f"{look.split} image {look.index} labelled {names[look.label]}, or "
+        f"{names[look.other]} at {percent(look.other_probability, 1)}"
+        for look in looks
+    ]
+    return f"{counted(len(each), 'image')}, most doubtful first: {_listed(each)}."
 
 
 def none_misclassified(images: int) -> str:

@@ -196,12 +196,14 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 def drawable(names: Sequence[str]) -> list[str]:
     """Class names that the font has the letters of; ``class 3`` for those that it has not."""
-    font = _font()
     lines = shortened([unicodedata.normalize("NFC", name) for name in names])
-    return [
-        name if name and all(font.get_char_index(ord(letter)) for letter in name) else f"class {at}"
-        for at, name in enumerate(lines)
-    ]
+    return [name if is_drawable(name) else f"class {at}" for at, name in enumerate(lines)]
+
+
+def is_drawable(text: str) -> bool:
+    """Whether there is a text, and the font has all its letters."""
+    font = _font()
+    return bool(text) and all(font.get_char_index(ord(letter)) for letter in text)
 
 
 def _font() -> ft2font.FT2Font:

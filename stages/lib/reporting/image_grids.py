@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from stages.lib.reporting import drawing, palette
 from stages.lib.reporting.alt_text import none_misclassified
+from stages.lib.reporting.data_tables import Look
 from stages.lib.reporting.stage_outputs import Predictions
 
 Images = npt.NDArray[np.float32]  # N x H x W or N x H x W x C, 0 to 1
@@ -142,6 +143,49 @@ def predictions(
             sheet.paste(x, y, thumbnail(image, round(_SIDE * drawing.DPI)))
             _label(sheet, x, y, test, index, class_names)
     return sheet.png
+
+
+def second_looks(
+    images: Sequence[Images], looks: Sequence[Look], class_names: Sequence[str]
+) -> bytes:
+    """Images whose labels are worth a second look, with label and likeliest other class, as PNG.
+
+    Args:
+        images: The n images, H x W or H x W x C, 0 to 1.
+        looks: What is doubted of each.
+        class_names: K names.
+    """
+    columns = min(4, len(looks))
+    names = [name if drawing.is_drawable(name) else "" for name in (look.name for look in looks)]
+    high = 1.72 + (0.13 if any(names) else 0)
+    rows = math.ceil(len(looks) / columns)
+    width = max(_NARROWEST, columns * _LOOK_WIDTH + drawing.MARGIN)
+    subtitle = "The label and the likeliest other class, with their probabilities."
+    with drawing.sheet(width, rows * high, "Labels worth a second look", subtitle) as sheet:
+        top = sheet.height - rows * high
+        for at, (image, look, name) in enumerate(zip(images, looks, names, strict=True)):
+            x, y = drawing.MARGIN + at % columns * _LOOK_WIDTH, top + at // columns * high
+            sheet.paste(x, y, thumbnail(image, round(_LOOK_SIDE * drawing.DPI)))
+            y += _LOOK_SIDE + 0.04
+            _chance(sheet, x, y, "label", class_names[look.label], look.probability)
+            _chance(sheet, x, y + 0.14, "or", class_names[look.other], look.other_probability)
+            style: dict[str, Any] = {"fontsize": drawing.SMALL, "color": palette.MUTED}
+            sheet.text(x, y + 0.28, f"{look.split} image {look.index}", **style)
+            if name:
+                fitting = drawing.fit(name, _LOOK_WIDTH - 0.1, drawing.SMALL)
+                sheet.text(x, y + 0.41, fitting, **style)
+    return sheet.png
+
+
+_LOOK_WIDTH, _LOOK_SIDE = 1.6, 1.2  # inches
+
+
+def _chance(
+    sheet: drawing.Sheet, x: float, y: float, role: str, name: str, probability: float
+) -> None:
+    says = f"{role}: {{}}, {100 * probability:.1f}\N{NO-BREAK SPACE}%"
+    room = _LOOK_WIDTH - 0.1 - drawing.text_width(says, drawing.TEXT)
+    sheet.text(x, y, says.format(drawing.fit(name, room, drawing.TEXT)))
 
 
 _CELL_WIDTH, _CELL_HEIGHT, _SIDE = 2.14, 1.34, 0.86  # inches

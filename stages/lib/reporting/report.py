@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.metrics import Calibration, PerClass
-from stages.lib.reporting import alt_text, drawing, page, stage_outputs
+from stages.lib.reporting import alt_text, cells, data_sections, drawing, page, stage_outputs
 from stages.lib.reporting.alt_text import counted, percent
 from stages.lib.reporting.confusion_matrix import shown_classes
+from stages.lib.reporting.data_tables import Data
 from stages.lib.reporting.page import Cell, Table
 
 Floats = npt.NDArray[np.float64]
@@ -82,16 +83,18 @@ class Results:
     misclassified: Sequence[int]
 
 
-def render(dataset: Dataset, results: Results, pngs: Mapping[str, bytes]) -> str:
+def render(dataset: Dataset, results: Results, data: Data, pngs: Mapping[str, bytes]) -> str:
     """The page as HTML.
 
     Args:
         dataset: The data set.
         results: Of train and evaluate.
+        data: What normalize counted and evaluate doubts.
         pngs: The figures by name.
     """
     confusions = stage_outputs.confusions(results.predictions, _CONFUSIONS)
     alts = _alternatives(dataset, results, confusions)
+    alts["second_looks"] = alt_text.second_looks(data.shown, dataset.names)
     figures = {name: page.Figure(png, alts[name]) for name, png in pngs.items()}
     values = {
         "title": dataset.title,
@@ -101,6 +104,7 @@ def render(dataset: Dataset, results: Results, pngs: Mapping[str, bytes]) -> str
         **_results(results),
         **_run(dataset, results),
         **_tables(dataset, results, confusions),
+        **data_sections.values(dataset.cells, data),
     }
     return page.render("report.html.jinja", values)
 
@@ -199,10 +203,10 @@ def _by_split(results: Results) -> dict[str, list[Cell]]:
     rows += [("test", count, metrics["loss"].value, metrics["accuracy"].value)]
     names, counts, losses, accuracies = zip(*rows, strict=True)
     return {
-        "Split": _texts(names),
-        "Images": _integers(counts),
-        "Loss (nats)": _losses(losses),
-        "Accuracy": _proportions(accuracies),
+        "Split": cells.texts(names),
+        "Images": cells.integers(counts),
+        "Loss (nats)": cells.losses(losses),
+        "Accuracy": cells.proportions(accuracies),
     }
 
 
@@ -210,16 +214,16 @@ def _run(dataset: Dataset, results: Results) -> dict[str, object]:
     run = results.run
     splits = {**run.images, "test": len(results.predictions.actual)}
     parameters = {
-        "Parameter": _texts(run.parameters),
-        "Value": _texts(
+        "Parameter": cells.texts(run.parameters),
+        "Value": cells.texts(
             value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for value in run.parameters.values()
         ),
     }
     versions = sorted(run.versions.items())
     libraries = {
-        "Library": _texts(package for package, _ in versions),
-        "Version": _texts(version for _, version in versions),
+        "Library": cells.texts(package for package, _ in versions),
+        "Version": cells.texts(version for _, version in versions),
     }
     return {
         "split_sizes": ", ".join(f"{count:,} {split}" for split, count in splits.items()),
@@ -234,10 +238,10 @@ def _run(dataset: Dataset, results: Results) -> dict[str, object]:
 def _network(layers: Sequence[stage_outputs.Layer]) -> Table:
     sizes = [layer.parameters for layer in layers]
     columns = {
-        "Layer": _texts(layer.name for layer in layers),
-        "Type": _texts(layer.type for layer in layers),
-        "Output": _texts(layer.output for layer in layers),
-        "Parameters": _integers(sizes),
+        "Layer": cells.texts(layer.name for layer in layers),
+        "Type": cells.texts(layer.type for layer in layers),
+        "Output": cells.texts(layer.output for layer in layers),
+        "Parameters": cells.integers(sizes),
     }
     caption = f"Network: {counted(len(layers), 'layer')}, {counted(sum(sizes), 'parameter')}"
     return Table(caption, columns, sortable=False)
@@ -268,16 +272,16 @@ def _tables(
 
 
 def _epochs(history: Mapping[str, Floats]) -> Table:
-    columns = {"Epoch": _integers(history["epoch"])}
-    for key, name, cells in (
-        ("learning_rate", "Learning rate", _reals),
-        ("loss", "Training loss", _losses),
-        ("accuracy", "Training accuracy", _proportions),
-        ("val_loss", "Validation loss", _losses),
-        ("val_accuracy", "Validation accuracy", _proportions),
+    columns = {"Epoch": cells.integers(history["epoch"])}
+    for key, name, column in (
+        ("learning_rate", "Learning rate", cells.reals),
+        ("loss", "Training loss", cells.losses),
+        ("accuracy", "Training accuracy", cells.proportions),
+        ("val_loss", "Validation loss", cells.losses),
+        ("val_accuracy", "Validation accuracy", cells.proportions),
     ):
         if key in history:
-            columns[name] = cells(history[key])
+            columns[name] = column(history[key])
     return Table("Training by epoch", columns)
 
 
@@ -285,8 +289,10 @@ def _confusions(dataset: Dataset, confusions: Sequence[stage_outputs.Confusion])
     columns = {
         "Actual class": dataset.cells([pair.actual for pair in confusions]),
         "Predicted class": dataset.cells([pair.predicted for pair in confusions]),
-        "Images": _integers([pair.images for pair in confusions]),
-        "Proportion of the actual class": _proportions([pair.proportion for pair in confusions]),
+        "Images": cells.integers([pair.images for pair in confusions]),
+        "Proportion of the actual class": cells.proportions(
+            [pair.proportion for pair in confusions]
+        ),
     }
     return Table("Most frequent confusions", columns)
 
@@ -295,13 +301,13 @@ def _classes(dataset: Dataset, scores: PerClass) -> Table:
     labels = range(len(dataset.names))
     columns = {"Class": dataset.cells(labels)}
     if list(dataset.local_names) != list(dataset.names):
-        columns["In figures"] = _texts(dataset.names)
+        columns["In figures"] = cells.texts(dataset.names)
     columns |= {
-        "Label": _integers(labels),
-        "Precision": _proportions(scores.precision),
-        "Recall": _proportions(scores.recall),
-        "F1": _proportions(scores.f1),
-        "Test images": _integers(scores.support),
+        "Label": cells.integers(labels),
+        "Precision": cells.proportions(scores.precision),
+        "Recall": cells.proportions(scores.recall),
+        "F1": cells.proportions(scores.f1),
+        "Test images": cells.integers(scores.support),
     }
     return Table("Scores by class", columns)
 
@@ -312,9 +318,9 @@ def _bins(bins: Calibration) -> Table:
         "Confidence": [
             Cell(f"{percent(lower, 1)} to {percent(upper, 1)}", lower) for lower, upper in limits
         ],
-        "Images": _integers(bins.images),
-        "Mean confidence": _proportions(bins.confidence),
-        "Accuracy": _proportions(bins.accuracy),
+        "Images": cells.integers(bins.images),
+        "Mean confidence": cells.proportions(bins.confidence),
+        "Accuracy": cells.proportions(bins.accuracy),
     }
     return Table("Calibration by confidence", columns)
 
@@ -324,12 +330,14 @@ def _images(
 ) -> Table:
     at = np.array(indices, np.int64)
     columns = {
-        "Test image": _integers(at),
+        "Test image": cells.integers(at),
         "Actual class": dataset.cells(test.actual[at].tolist()),
         "Predicted class": dataset.cells(test.predicted[at].tolist()),
-        "Confidence": _proportions(test.confidences[at]),
-        "Probability of the actual class": _proportions(test.probabilities[at, test.actual[at]]),
-        "Prediction": _texts("correct" if ok else "incorrect" for ok in test.correct[at]),
+        "Confidence": cells.proportions(test.confidences[at]),
+        "Probability of the actual class": cells.proportions(
+            test.probabilities[at, test.actual[at]]
+        ),
+        "Prediction": cells.texts("correct" if ok else "incorrect" for ok in test.correct[at]),
     }
     return Table(caption, columns)
 
@@ -337,24 +345,3 @@ def _images(
 def _interval(metrics: Mapping[str, stage_outputs.Metric]) -> str:
     low, high = metrics["accuracy_low"].value, metrics["accuracy_high"].value
     return f"{100 * low:.2f} to {percent(high)}"
-
-
-def _texts(values: Iterable[object]) -> list[Cell]:
-    return [Cell(str(value)) for value in values]
-
-
-def _integers(values: Iterable[float]) -> list[Cell]:
-    return [Cell(f"{int(value):,}", value) for value in values]
-
-
-def _losses(values: Iterable[float]) -> list[Cell]:
-    return [Cell(f"{value:.4f}", value) for value in values]
-
-
-def _reals(values: Iterable[float]) -> list[Cell]:
-    return [Cell(f"{value:.3g}", value) for value in values]
-
-
-def _proportions(values: Iterable[float]) -> list[Cell]:
-    """Cells of proportions; NaN, of no images, is a dash and sorts first."""
-    return [Cell("–", -1) if math.isnan(value) else Cell(percent(value), value) for value in values]

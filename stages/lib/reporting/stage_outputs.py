@@ -182,7 +182,7 @@ def read_training(path: Path, history_path: Path, history: Mapping[str, Floats])
     content = read_json(path, [*names, "epochs", "parameters", "untrained_loss"])
     for name, value in content.items():
         whole = name in ("epochs", "best_epoch", "parameters")
-        _check_number(path, name, value, "images" if whole else _unit_of(name))
+        check_number(path, name, value, "images" if whole else _unit_of(name))
     if lacking := [name for name in held_out if name in content and name not in history]:
         raise unexpected(history_path, f"a column {lacking[0]} as in {path.as_posix()}", "none")
     if len(history["epoch"]) != content["epochs"]:
@@ -211,7 +211,7 @@ def _unit_of(column: str) -> str:
     return "proportion" if column.endswith("accuracy") else "nats"
 
 
-def _check_number(path: Path, name: str, value: object, unit: str) -> None:
+def check_number(path: Path, name: str, value: object, unit: str) -> None:
     """Raises an error unless ``value`` is a finite number that can have this unit."""
     wanted = {
         "proportion": "a proportion from 0 to 1",
@@ -282,7 +282,7 @@ def read_metrics(path: Path, table: Path) -> dict[str, Metric]:
         expected = f"the metrics of {table.as_posix()}, {', '.join(names)}"
         raise unexpected(path, expected, ", ".join(content) or "none")
     for row in rows:
-        _check_number(path, row["metric"], content[row["metric"]], row["unit"])
+        check_number(path, row["metric"], content[row["metric"]], row["unit"])
     return {
         row["metric"]: Metric(
             row["metric"], row["label"], row["unit"], row["better"], content[row["metric"]]

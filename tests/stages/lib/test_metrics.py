@@ -89,6 +89,13 @@ def test_macro_f1_by_published_rules_is_a_rounded_0_556() -> None:
     assert round(metrics.macro_f1(confusion), 3) == 0.556
 
 
+def test_margins_by_hand() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.25, 0.5, 0.25], [0, 0, 1]])
+    margins, others = metrics.margins(probabilities, np.array([0, 1, 1, 2]))
+    assert margins.tolist() == pytest.approx([0.2, -0.5, 0.25, 1])
+    assert others.tolist() == [1, 2, 0, 0]
+
+
 def test_the_table_of_metrics_by_hand() -> None:
     probabilities = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1]])
     outcome = metrics.Outcome(np.log(probabilities), np.array([0, 2, 2, 1]))

@@ -33,12 +33,14 @@ class Part:
         labels: N integers.
         names: N names of files, where the images were files.
         pieces: Gives the images in pieces, float32 from 0 to 1.
+        sizes: Height and width of each image before it was scaled, N x 2.
     """
 
     shape: tuple[int, ...]
     labels: npt.NDArray[np.int64]
     names: list[str] | None
     pieces: Callable[[], Iterator[npt.NDArray[np.float32]]]
+    sizes: npt.NDArray[np.int64]
 
 
 class Format(Protocol):

@@ -105,6 +105,7 @@ class _Record:
     start: int
     shape: tuple[int, ...]
     deep: bool
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,9 @@ def read(
         scratch.write(np.ascontiguousarray(pixels).data)
         deep = pixels.dtype != np.uint8
         records.append(
-            _Record(entry, numbers[entry.label], result.digest, start, pixels.shape, deep)
+            _Record(
+                entry, numbers[entry.label], result.digest, start, pixels.shape, deep, result.size
+            )
         )
         start += pixels.nbytes
     scratch.flush()
@@ -376,6 +379,7 @@ def _part(chosen: Sequence[_Record], shape: tuple[int, ...], scratch: BinaryIO) 
         np.array([record.label for record in chosen], np.int64),
         [record.entry.name for record in chosen],
         pieces,
+        np.array([record.size for record in chosen], np.int64).reshape(-1, 2),
     )
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stages.lib.reporting import image_grids, palette
+from stages.lib.reporting.data_tables import Look
 from stages.lib.reporting.stage_outputs import Predictions
 from tests.stages.lib.reporting import drawn
 from tests.stages.plot_inputs import PREDICTIONS, gradient
@@ -146,3 +147,29 @@ def test_none_misclassified_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     drawn.assert_legible(texts, png)
     assert "None of the 6 test images is misclassified." in [text.text for text in texts]
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (32, 32, 3), (40, 4), (4, 40, 1)])
+@pytest.mark.parametrize("count", [1, 3, 16])
+@pytest.mark.parametrize(
+    "name", ["", "a very long file name of some camera, number 0012.jpeg", "橡树"]
+)
+def test_labels_worth_a_second_look_stand_under_their_images(
+    count: int, name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [
+        Look(
+            split="validation", index=10_000 + at, name=name, label=at % 3, other=(at + 1) % 3,
+            probability=0.125, other_probability=0.75, margin=-0.625,
+        )
+        for at in range(count)
+    ]  # fmt: skip
+    with drawn.texts(monkeypatch) as texts:
+        png = image_grids.second_looks(list(gradient(count, shape)), looks, LONG)
+    drawn.assert_legible(texts, png)
+    shown = [text.text for text in texts]
+    assert sum(text.startswith("validation image 1000") for text in shown) == min(count, 10)
+    assert "or: T-shirt/top, 75.0\N{NO-BREAK SPACE}%" in shown
+    assert sum(text.startswith("a very long file") for text in shown) == (
+        count if name.startswith("a") else 0
+    )

@@ -142,8 +142,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a small data set with names that try to break it."""
-    return plot_inputs.made_page(tmp_path_factory.mktemp("page"))
+    """The page of a small data set with warnings, and with names that try to break it."""
+    folder = tmp_path_factory.mktemp("page")
+    plot_inputs.write(folder)
+    plot_inputs.plant_leaks(folder)
+    assert plot_inputs.run_plot(folder).returncode == 0
+    return folder / "reports/index.html"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -155,9 +159,9 @@ def test_nothing_leaves_the_page_and_everything_in_it_shows(
     decoded = browser.evaluate(
         "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"
     )
-    assert len(decoded) == 8
+    assert len(decoded) == 9
     assert min(decoded) > 0
-    assert browser.evaluate("document.querySelectorAll('table').length") == 10
+    assert browser.evaluate("document.querySelectorAll('table').length") == 16
     addresses = [event["request"]["url"] for event in browser.named("Network.requestWillBeSent")]
     assert [url for url in addresses if not url.startswith("data:")] == [page.resolve().as_uri()]
     assert not browser.named("Runtime.consoleAPICalled")
@@ -208,7 +212,7 @@ def test_without_javascript_nothing_is_missing_and_no_button_is_dead(
         matches = browser.call("DOM.querySelectorAll", nodeId=document, selector=selector)
         return len(matches["nodeIds"])
 
-    assert (count("table"), count("img"), count("button")) == (10, 8, 0)
+    assert (count("table"), count("img"), count("button")) == (16, 9, 0)
 
 
 def test_printing_opens_what_is_folded(browser: Browser, page: Path) -> None:

@@ -16,7 +16,8 @@ SECTIONS = [
     "Calibration",
     "Predictions",
     "Misclassified images",
-    "Data",
+    "Labels worth a second look",
+    "The data",
 ]
 
 
@@ -129,7 +130,7 @@ def test_misclassified_images_with_the_highest_confidence_first(text: str) -> No
 
 def test_every_figure_says_what_it_shows(text: str) -> None:
     said = [image["alt"] for image in Outline(text).all("img")]
-    assert len(said) == 8
+    assert len(said) == 9
     assert all(re.search(r"\d", alt) and len(alt) > 60 for alt in said)
 
 
@@ -188,3 +189,55 @@ def test_a_new_metric_is_shown_though_nothing_here_knows_it(tmp_path: Path) -> N
     said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     assert "Brier <score> 0.34567 lower is better" in said
     assert "Kappa 50.00 % higher is better" in said
+
+
+def test_labels_worth_a_second_look(text: str) -> None:
+    rows = table(text, "Labels worth a second look")
+    assert rows[0][:5] == ["Split", "Image", "File", "Class", "Likeliest other"]
+    assert rows[1] == [
+        *("test", "4", "", "<script>alert(1)</script>", '"B" & a $x_ long name of two lines'),
+        *("15.00 %", "80.00 %", "-0.6500"),
+    ]
+    assert [row[:3] for row in rows[7:]] == [
+        ["validation", "1", "<i>oak</i>/a long name of a camera's file.jpeg"],
+        ["validation", "0", "橡树/1.png"],
+    ]
+    assert "For 3 of the 8 images in the table the model holds another class" in words(text)
+
+
+def test_what_is_in_the_data(text: str) -> None:
+    assert table(text, "Images by class and split")[1:] == [
+        ["T-shirt/top", "0", "3", "1", "2"],
+        ["<script>alert(1)</script>", "1", "3", "1", "2"],
+        ['"B" & a $x_ long name of two lines', "2", "2", "0", "2"],
+    ]
+    # The images are ramps: test image 0 has the values 0 to 15 of 95, the next one 16 to 31
+    rows = table(text, "Images by split")
+    assert rows[0][:3] == ["Split", "Images", "Mean brightness"]
+    assert rows[1][:4] == ["train", "8", "0.500", "0.289"]
+    said = words(text)
+    assert "All images are of 4 × 4 pixels." in said
+    assert "3 of 3 classes have fewer than 10 training images: T-shirt/top (3), <script>" in said
+    assert "No image is equal in every pixel to another one." in said
+    assert "8 held-out images are nearly equal to a training image" in said
+    assert "Warning" not in said
+
+
+def test_leaks_and_conflicts_open_the_page(tmp_path: Path) -> None:
+    plot_inputs.write(tmp_path)
+    plot_inputs.plant_leaks(tmp_path)
+    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    text = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    before = words(text).partition("On the test split")[0]
+    assert (
+        "Warning: 3 of 6 test images are in the training or validation split too, equal in every "
+        "pixel." in before
+    )
+    assert "Warning: 1 image occurs more than once with different labels." in before
+    rows = table(text, "Images that are equal in every pixel")
+    assert rows[0] == ["Group", "Kind", "Split", "Image", "File", "Class"]
+    assert [row[:5] for row in rows[1:4]] == [
+        ["0", "leak, conflict", "train", "3", "3.png"],
+        ["0", "leak, conflict", "test", "2", ""],
+        ["1", "leak", "train", "0", "0.png"],
+    ]

@@ -1,0 +1,70 @@
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+MAIN = importlib.import_module("tools.audit.__main__").main
+
+NONE = {
+    "validation_images": 200,
+    "test_images": 1000,
+    "leaked_validation": 0,
+    "leaked_test": 0,
+    "conflicts": 0,
+}
+
+
+@pytest.fixture
+def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = Path("reports/data/metrics.json")
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_clean_data_set_passes(metrics: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics.write_text(json.dumps(NONE))
+    assert MAIN(["--data"]) == 0
+    assert capsys.readouterr().out == ("ok: no leak between the splits and no conflict of labels\n")
+
+
+def test_leaks_and_conflicts_fail_with_count_table_and_next_step(
+    metrics: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"leaked_validation": 1, "leaked_test": 1234, "test_images": 10_000, "conflicts": 2}
+    metrics.write_text(json.dumps(NONE | found))
+    assert MAIN(["--data"]) == 1
+    step = "take the images in that table out of one split, or correct their labels"
+    sentences = (
+        (
+            "1,234 of 10,000 test images are in the training or validation split too, equal in "
+            "every pixel"
+        ),
+        "1 of 200 validation images is in the training split too, equal in every pixel",
+        "2 images occur more than once with different labels",
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        f"reports/data/duplicates.csv: {sentence}: {step}" for sentence in sentences
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "reports/data/metrics.json: not found; an earlier stage makes it."),
+        ("{}", "reports/data/metrics.json: expected counts as normalize writes them, found: "),
+        ("[", "reports/data/metrics.json: expected counts as normalize writes them, found: "),
+        ('{"conflicts": "no"}', "reports/data/metrics.json: expected counts as normalize writes"),
+    ],
+)
+def test_what_normalize_did_not_write_is_named(
+    metrics: Path, content: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        metrics.write_text(content)
+    assert MAIN(["--data"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"ERROR: {message}")
+    assert "dvc repro" in printed
+    assert len(printed.splitlines()) == 2
