@@ -72,6 +72,7 @@ class Repository:
 
     def run(self, *command: str) -> Finished:
         environment = {"DVC_SITE_CACHE_DIR": str(self.path / ".dvc/site"), "HOME": str(self.path)}
+        environment |= {"DVC_NO_ANALYTICS": "1"}
         environment |= {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": ""}
         known = {"python": [sys.executable], "dvc": [sys.executable, "-m", "dvc"]}
         program = known.get(command[0], [command[0]])
@@ -148,7 +149,7 @@ def furnish(repository: Repository, link: str) -> None:
     repository.fine("dvc", "config", "core.analytics", "false")
     repository.fine("dvc", "config", "cache.type", link)
     done = repository.run("dvc", "repro")
-    if link == "reflink" and "reflink" in done.err + done.out:
+    if link == "reflink" and "cache-types" in done.err:
         pytest.skip("this file system has no reflinks")
     assert done.code == 0, done.err
 

@@ -243,7 +243,7 @@ def test_each_dep_and_param_that_is_removed_is_missed_and_mended(
     assert pipeline.parse(text) == less
     mended = repair.repaired(text, [missing])
     assert {f.change for f in rules.declarations(pipeline.parse(mended), found, VARIANTS)} == before
-    assert sorted(mended.splitlines()) == sorted(TEXT.splitlines())
+    assert mended == TEXT
 
 
 def keys(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -455,6 +455,104 @@ def test_a_stage_that_it_cannot_judge_is_said(small: Small) -> None:
 
 
 # Repair
+
+COMMENTED = """\
+# On top of the file
+
+# and once more
+stages:  # all of them
+
+  # before the first
+  scale:  # its name
+    desc: 'quoted'   # a description
+    # before cmd
+    cmd: >-
+      python -m
+      stages.scale
+
+    # before deps
+    deps:  # what it reads
+      # before the first dep
+      - a.py  # beside the first
+
+      # before the second
+      - c.py
+      # after the last dep
+    # before params
+    params:
+      - scale   # all of it
+      # before a file
+      - environment.yaml:  # versions
+          # before the first version
+          - msgspec  # beside it
+          - pyyaml
+          # after the last version
+    outs: [out.txt, "other.txt"]  # in one line
+
+  # before the second stage
+  count:
+    cmd: python -m stages.count  # no more than that
+    deps: [a.py,   b.py]   # a list in one line
+    outs:
+      - x:
+          cache: false  # in Git
+# before the plots
+plots:
+  - x:
+      y: {a: b}
+# at the end
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "file", "entry", "line", "after"),
+    [
+        ("deps", "", "0.py", "      - 0.py\n", "# before the first dep\n"),
+        ("deps", "", "b.py", "      - b.py\n", "- a.py  # beside the first\n"),
+        ("deps", "", "z.py", "      - z.py\n", "- c.py\n"),
+        ("params", "params.yaml", "z", "      - z\n", "- scale   # all of it\n"),
+        ("params", "environment.yaml", "numpy", "          - numpy\n", "- msgspec  # beside it\n"),
+        ("params", "environment.yaml", "zlib", "          - zlib\n", "- pyyaml\n"),
+        ("deps", "", "a: b # c", '      - "a: b # c"\n', "- a.py  # beside the first\n"),
+    ],
+)
+def test_an_entry_is_a_line_that_comes_and_goes_among_comments(
+    section: str, file: str, entry: str, line: str, after: str
+) -> None:
+    more = repair.repaired(COMMENTED, [Change("scale", True, section, file, entry)])
+    assert more == COMMENTED.replace(after, after + line, 1)
+    assert repair.repaired(more, [Change("scale", False, section, file, entry)]) == COMMENTED
+
+
+@pytest.mark.parametrize(
+    ("section", "file", "entry", "line"),
+    [
+        ("deps", "", "a.py", "      - a.py  # beside the first\n"),
+        ("deps", "", "c.py", "      - c.py\n"),
+        ("params", "params.yaml", "scale", "      - scale   # all of it\n"),
+        ("params", "environment.yaml", "msgspec", "          - msgspec  # beside it\n"),
+        ("params", "environment.yaml", "pyyaml", "          - pyyaml\n"),
+    ],
+)
+def test_what_is_removed_takes_no_other_comment_with_it(
+    section: str, file: str, entry: str, line: str
+) -> None:
+    less = repair.repaired(COMMENTED, [Change("scale", False, section, file, entry)])
+    assert less == COMMENTED.replace(line, "", 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change("count", True, "deps", "", "aa.py"),
+        Change("count", True, "params", "environment.yaml", "numpy"),
+        Change("scale", True, "params", "datasets.yaml", "x"),
+    ],
+)
+def test_a_list_that_begins_or_stands_in_one_line_keeps_every_comment(change: Change) -> None:
+    more = repair.repaired(COMMENTED, [change])
+    assert re.findall("#.*", more) == re.findall("#.*", COMMENTED)
+    assert change.entry in more
 
 
 # The lock

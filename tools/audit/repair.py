@@ -1,6 +1,12 @@
-"""Changes to the text of dvc.yaml that leave its comments and layout as they are."""
+"""Changes to the text of dvc.yaml that leave its comments and layout as they are.
+
+An item of a list is one line, which comes or goes, a comment at its end with it. Only where a list
+begins or ends to exist, or stands in one line, is the text written anew by ruamel.yaml.
+"""
 
 import io
+import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +14,8 @@ from ruamel.yaml import YAML
 
 from stages.lib.core import config
 from tools.audit.finding import Change
+
+_PLAIN = re.compile(r"[\w.$][\w./${}-]*")  # needs no quotes
 
 
 def repaired(text: str, changes: Iterable[Change]) -> str:
@@ -17,62 +25,97 @@ def repaired(text: str, changes: Iterable[Change]) -> str:
         text: The content of dvc.yaml.
         changes: What to add and to remove.
     """
+    for change in sorted(set(changes)):
+        stage = YAML().load(text)["stages"][change.stage]
+        entries = _list(stage, change)
+        if entries and (change.add or len(entries) > 1) and not entries.fa.flow_style():
+            text = _by_line(text, entries, change)
+        else:
+            text = _written_anew(text, change)
+    return text
+
+
+def _list(stage: Any, change: Change) -> Any:
+    """The list that holds an entry, or would; None if there is none."""
+    entries = stage.get(change.section)
+    if entries is None or (change.file in ("", config.PARAMS) and change.entry):
+        return entries
+    if not change.entry:
+        return None
+    return next((each[change.file] for each in entries if _is_of(each, change.file)), None)
+
+
+def _is_of(entry: object, file: str) -> bool:
+    return isinstance(entry, dict) and file in entry
+
+
+def _by_line(text: str, entries: Any, change: Change) -> str:
+    lines = text.splitlines(keepends=True)
+    if change.add:
+        at = _place(entries, change.entry)
+        line, column = entries.lc.item(max(at - 1, 0))
+        column = lines[line].rindex("-", 0, column) if "-" in lines[line][:column] else column
+        written = change.entry if _PLAIN.fullmatch(change.entry) else json.dumps(change.entry)
+        lines.insert(line + (at > 0), f"{' ' * column}- {written}\n")
+    else:
+        names = [_plain(entry) for entry in entries]
+        del lines[entries.lc.item(names.index(_plain(change.entry)))[0]]
+    return "".join(lines)
+
+
+def _place(entries: Any, entry: str) -> int:
+    """Where an entry is put: after a text that sorts before it, where they are sorted."""
+    names = [each for each in entries if isinstance(each, str)]
+    count = sum(name < entry for name in names) if names == sorted(names) else len(names)
+    return list(entries).index(names[count - 1]) + 1 if count else 0
+
+
+def _written_anew(text: str, change: Change) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(text)
-    for change in sorted(set(changes)):
-        stage = content["stages"][change.stage]
-        if change.section not in stage:
-            before = [name for name in ("cmd", "deps", "params") if name in stage]
-            stage.insert(list(stage).index(before[-1]) + 1, change.section, [])
-        entries = stage[change.section]
-        if change.file in ("", config.PARAMS) and change.entry:
-            _apply(entries, change)
-        else:
-            _apply_to_file(entries, change)
-        if not entries:
-            del stage[change.section]
+    stage = content["stages"][change.stage]
+    if change.section not in stage:
+        before = [name for name in ("cmd", "deps", "params") if name in stage]
+        stage.insert(list(stage).index(before[-1]) + 1, change.section, [])
+    entries = stage[change.section]
+    if change.file in ("", config.PARAMS) and change.entry:
+        _apply(entries, change)
+    else:
+        _apply_to_file(entries, change)
+    if not entries:
+        del stage[change.section]
     stream = io.StringIO()
     yaml.dump(content, stream)
     return stream.getvalue()
 
 
 def _apply(entries: Any, change: Change) -> None:
-    if not change.add:
-        for at, entry in reversed(list(enumerate(entries))):
-            if _plain(entry) == _plain(change.entry):
-                _delete(entries, at)
-                return
+    if change.add:
+        entries.insert(_place(entries, change.entry), change.entry)
         return
-    names = [entry if isinstance(entry, str) else "~" for entry in entries]
-    plain = [name for name in names if name != "~"]
-    at = len(plain)
-    if plain == sorted(plain):
-        at = sum(name < change.entry for name in plain)
-    entries.insert(at, change.entry)
+    for at, entry in reversed(list(enumerate(entries))):
+        if _plain(entry) == _plain(change.entry):
+            del entries[at]
+            return
 
 
 def _apply_to_file(entries: Any, change: Change) -> None:
     """The same in the list of one file's keys, which comes and goes with them."""
     for at, entry in enumerate(entries):
-        if isinstance(entry, dict) and change.file in entry:
+        if _is_of(entry, change.file):
             keys = entry[change.file]
             if keys is not None and change.entry:
                 _apply(keys, change)
             if not change.add and not (keys and change.entry):
                 del entry[change.file]
                 if not entry:
-                    _delete(entries, at)
+                    del entries[at]
             return
     if change.add:
         entries.append({change.file: [change.entry] if change.entry else None})
-
-
-def _delete(entries: Any, at: int) -> None:
-    """Deletes an item and leaves the comments of the one before it where they are."""
-    del entries[at]
 
 
 def _plain(text: object) -> str:
