@@ -4,15 +4,17 @@
         [--minutes 600] [--folder FOLDER]
 
 In a clone, one experiment a seed of the training goes through `dvc queue` with two workers, while
-stages that run are killed with SIGKILL at random instants. What failed is queued again. In another
-clone each experiment runs undisturbed. Prints how many recorded results differ from those, how many
-temporary files are left, and what `dvc gc` keeps beyond what it should, or drops below; ends with
-status 1 if any of these is not 0. After so many MINUTES it compares what has been recorded by then;
-a run in the same FOLDER goes on where the last one ended.
+one stage in four is killed with SIGKILL, each after a random time of a processor, which a busy
+machine does not change. What failed is queued again. In another clone each experiment runs
+undisturbed. Prints how many recorded results differ from those, how many temporary files are left,
+and what `dvc gc` keeps beyond what it should, or drops below; ends with status 1 if any of these is
+not 0. After so many MINUTES it compares what has been recorded by then; a run in the same FOLDER
+goes on where the last one ended.
 """
 
 import argparse
 import json
+import math
 import os
 import random
 import subprocess
@@ -37,7 +39,8 @@ RECORDED = (
     "reports/train/metrics.json",
 )
 IDENTITY = ("-c", "user.name=Soak", "-c", "user.email=soak@example.org")
-PAUSES = (1.0, 8.0)  # seconds between two kills, drawn evenly
+KILLED = 0.25  # of the stages
+LIFE = 6.0  # seconds of a processor, by which a stage that is killed is so, wherever it is then
 
 
 def run(folder: Path, *command: str) -> str:
@@ -88,6 +91,18 @@ def running_stages(folder: Path) -> Iterator[psutil.Process]:
             continue
 
 
+def used_up(process: psutil.Process, life: float) -> bool:
+    """Kills a process that has had as many seconds of a processor, and says whether it did."""
+    try:
+        times = process.cpu_times()
+        if times.user + times.system < life:
+            return False
+        process.kill()
+    except psutil.Error:  # it has ended since
+        return False
+    return True
+
+
 def busy(folder: Path) -> bool:
     """Whether a task of the queue waits or runs."""
     lines = run(folder, "dvc", "queue", "status").splitlines()
@@ -117,6 +132,7 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random, 
     """
     count = folder.parent / "kills"
     made = int(count.read_text()) if count.exists() else 0
+    lives: dict[psutil.Process, float] = {}
     while missing := sorted({*seeds} - {*experiments(folder).values()}):
         print(f"{made} kills, {len(missing)} experiments missing", flush=True)
         if not busy(folder):
@@ -128,12 +144,12 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random, 
             if time.monotonic() > end:
                 run(folder, "dvc", "queue", "stop", "--kill")
                 return made
-            time.sleep(chance.uniform(*PAUSES))
-            stages = list(running_stages(folder))
-            if stages and made < kills:
-                chance.choice(stages).kill()
-                made += 1
-                count.write_text(str(made))
+            time.sleep(0.5)
+            for process in running_stages(folder):
+                life = math.inf if chance.random() > KILLED else chance.uniform(0, LIFE)
+                if made < kills and used_up(process, lives.setdefault(process, life)):
+                    made += 1
+                    count.write_text(str(made))
             if time.monotonic() - checked > 30:
                 checked = time.monotonic()
                 if not busy(folder):

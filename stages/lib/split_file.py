@@ -5,6 +5,7 @@ the zlib that Python was linked to: that one differs from machine to machine, an
 """
 
 import math
+import tokenize
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng import zlib_ng
 
-from stages.lib.core import files
+from stages.lib.core import files, yaml_file
 from stages.lib.core.errors import UserError
 
 # On Fashion-MNIST as float32 (188 MB): level 1 takes 0.4 s for 61 MB, 2 takes 0.7 s for 41 MB,
@@ -28,7 +29,17 @@ ALIGNMENT = 64  # bytes; of memory that TensorFlow takes over without a copy
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
 
 # What zipfile, zlib-ng and NumPy raise on bytes that are not an archive of arrays
-_BROKEN = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile)
+_BROKEN = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -150,23 +161,44 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
         raise ValueError(f"images of type {images.dtype} and shape {images.shape}")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         raise ValueError(f"labels of type {labels.dtype} and shape {labels.shape}")
-    last = len(arrays["class_names"]) - 1
+    if 0 in images.shape[1:]:
+        raise ValueError(f"images of shape {images.shape[1:]}, which have no pixels")
+    class_names = _names(arrays["class_names"], "class_names")
+    class_names_zh = _names(arrays["class_names_zh"], "class_names_zh")
+    if len(class_names_zh) not in (0, len(class_names)):
+        raise ValueError(f"{len(class_names)} class_names and {len(class_names_zh)} class_names_zh")
+    last = len(class_names) - 1
     if len(labels) and not (labels.min() >= 0 and labels.max() <= last):
         raise ValueError(f"labels from {labels.min()} to {labels.max()}, of classes 0 to {last}")
     if images.size and not (images.min() >= 0 and images.max() <= 1):  # as is so for NaN
         raise ValueError(f"pixels from {images.min():g} to {images.max():g}, not from 0 to 1")
+    pixel_max = arrays["pixel_max"]
+    if pixel_max.shape or pixel_max.dtype != np.float64 or not 0 < pixel_max < math.inf:
+        raise ValueError(f"pixel_max {str(pixel_max)[:40]}")
     names = arrays.get("names")
     if names is not None and (names.dtype.kind != "U" or names.shape != labels.shape):
         raise ValueError(f"names of type {names.dtype} and shape {names.shape}")
     return Split(
         images=images,
         labels=labels,
-        class_names=[str(name) for name in arrays["class_names"]],
-        class_names_zh=[str(name) for name in arrays["class_names_zh"]],
-        pixel_max=float(arrays["pixel_max"].item()),
+        class_names=class_names,
+        class_names_zh=class_names_zh,
+        pixel_max=float(pixel_max),
         names=None if names is None else [str(name) for name in names],
         fitted=(str(arrays["resize"]), float(arrays["background"])) if "resize" in arrays else None,
     )
+
+
+def _names(array: npt.NDArray[Any], what: str) -> list[str]:
+    """Names that differ, which can be printed."""
+    names: list[str] = array.tolist()
+    if array.ndim != 1 or (names and array.dtype.kind != "U"):
+        raise ValueError(f"{what} of type {array.dtype} and shape {array.shape}")
+    if any(not name.strip() or yaml_file.UNPRINTABLE.search(name) for name in names):
+        raise ValueError(f"{what} with control characters, or empty")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what} that do not differ")
+    return names
 
 
 def _read_array(stream: BinaryIO, count: int | None, file_size: int) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import tarfile
@@ -27,7 +28,7 @@ from PIL import Image
 
 from stages import download, normalize, plot
 from stages.lib import model_file, split_file
-from stages.lib.core import files
+from stages.lib.core import files, yaml_file
 from stages.lib.core.errors import UserError
 from stages.lib.training import checkpoint
 from tests.conftest import ROOT, idx_bytes
@@ -254,6 +255,28 @@ def test_params(folder: Path, content: bytes) -> None:
 @fuzz(yaml_text(DATASETS), 40)
 def test_catalogues(folder: Path, content: bytes) -> None:
     configured(folder, "datasets.yaml", content)
+
+
+TOKENS = (
+    "0 1 9 12 007 . e E + - _ : x o b nan .inf .NaN NULL null ~ yes No on true TRUE n T Z # ' [ ] "
+    '2001-01-01 1:30 " \\u0041 &a *a !!int !!str ! | > % @ << = { } , ?'
+).split() + [" ", "\t", "\xa0", "\ufeff"]
+WORDS = st.lists(st.sampled_from(TOKENS), min_size=1, max_size=5)
+
+
+@fuzz(WORDS, 60)
+def test_a_value_is_what_dvc_reads_or_one_of_them_refuses(folder: Path, tokens: list[str]) -> None:
+    from dvc.exceptions import DvcException  # type: ignore[import-untyped]
+    from dvc.utils.serialize import parse_yaml  # type: ignore[import-untyped]
+
+    scalar = "".join(tokens)
+    for form in ("k: {}\n", "k: [{}]\n", "k:\n  - {}\n", "k: {{a: {}}}\n"):
+        text = form.format(scalar)
+        try:
+            ours, theirs = yaml_file.parse(text, "made.yaml"), parse_yaml(text, "made.yaml")
+        except (UserError, DvcException):
+            continue
+        assert json.dumps(ours) == json.dumps(theirs), text
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

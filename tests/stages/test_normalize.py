@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,11 @@ def test_a_file_that_is_no_npz_archive_is_refused(project: Project, run_stage: R
     np.save(single, np.zeros(3))
     damaged = bytearray(archive)
     damaged[60:90] = b"\xff" * 30
-    for content in (b"", b"text", single.getvalue(), archive[:-30], bytes(damaged), b"\x80\4K\1."):
+    endless = io.BytesIO()
+    with zipfile.ZipFile(endless, "w") as opened:
+        opened.writestr("x_train.npy", b"\x93NUMPY\1\0\xb9\x0b" + b"(" * 3000 + b"\n")
+    broken = [single.getvalue(), archive[:-30], bytes(damaged), endless.getvalue()]
+    for content in (b"", b"text", b"\x80\4K\1.", *broken):
         use_npz_bytes(project, content)
         message = refusal(project, run_stage)
         assert message.startswith(

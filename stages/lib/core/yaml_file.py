@@ -33,7 +33,7 @@ _AMBIGUOUS = re.compile(
 )
 _INDENTED = re.compile(r"(?m)^[ ?:-]{20}")
 _TAB = re.compile(r" *\t")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # typed as a value
@@ -66,7 +66,7 @@ def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
     text = str(loader.construct_scalar(node))
     if len(text) > _LONGEST:
         raise _problem(node, f"a text of {len(text):,} letters")
-    if letter := _UNPRINTABLE.search(text):
+    if letter := UNPRINTABLE.search(text):
         raise _problem(node, f"a text with the control character {ord(letter[0]):#06x}")
     return text
 

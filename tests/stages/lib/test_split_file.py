@@ -247,7 +247,18 @@ def test_a_damaged_archive_is_refused_or_the_same(tmp_path: Path) -> None:
         ({"labels": np.array(0)}, "labels of type int64 and shape ()"),
         ({"images": np.zeros((2, 2, 3), np.float32).T}, "Fortran"),
         ({"class_names": np.array(["a", None])}, "Python objects"),
-        ({"pixel_max": np.array([1.0, 2.0])}, "size 1"),
+        ({"pixel_max": np.array([1.0, 2.0])}, "pixel_max [1. 2.]"),
+        ({"pixel_max": np.array(1j)}, "pixel_max 1j"),
+        ({"pixel_max": np.array(np.nan)}, "pixel_max nan"),
+        ({"pixel_max": np.array(0.0)}, "pixel_max 0.0"),
+        ({"images": np.zeros((3, 0, 2), np.float32)}, "which have no pixels"),
+        ({"class_names": np.array("ab")}, "class_names of type <U2 and shape ()"),
+        ({"class_names": np.array([1, 2])}, "class_names of type int64"),
+        ({"class_names": np.array(["a", "a"])}, "class_names that do not differ"),
+        ({"class_names": np.array(["a", " "])}, "class_names with control characters, or empty"),
+        ({"class_names": np.array(["a", "b\r"])}, "class_names with control characters, or empty"),
+        ({"class_names": np.array(["a", "\ud800"])}, "class_names with control characters"),
+        ({"class_names_zh": np.array(["a"])}, "2 class_names and 1 class_names_zh"),
     ],
 )
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -301,6 +312,15 @@ def test_a_size_that_no_memory_holds_is_refused_before_it_is_asked_for(tmp_path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("images.npy", content)
     assert "not the values of shape (99999999999, 999, 999)" in refusal(path)
+
+
+@pytest.mark.parametrize("header", [b"(" * 3000, b"{'descr': " + b"[" * 200, b"[x"])
+def test_a_header_without_an_end_is_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "train.npz"
+    content = b"\x93NUMPY\1\0" + struct.pack("<H", len(header) + 1) + header + b"\n"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("images.npy", content)
+    assert "expected an .npz archive as normalize writes it, found: " in refusal(path)
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
