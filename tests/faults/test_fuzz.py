@@ -257,10 +257,11 @@ def test_catalogues(folder: Path, content: bytes) -> None:
     configured(folder, "datasets.yaml", content)
 
 
-TOKENS = (
-    "0 1 9 12 007 . e E + - _ : x o b nan .inf .NaN NULL null ~ yes No on true TRUE n T Z # ' [ ] "
-    '2001-01-01 1:30 " \\u0041 &a *a !!int !!str ! | > % @ << = { } , ?'
-).split() + [" ", "\t", "\xa0", "\ufeff"]
+SHORT = "019.eE+-_:xobnaTZ#'[]{}\"!|>%@~=,? \t\xa0\ufeff"
+LONG = (
+    "nan|.inf|.NaN|NULL|null|yes|No|on|true|TRUE|007|12|2001-01-01|1:30|&a|*a|!!int|!!str|<<|\\u0041"
+)
+TOKENS = [*SHORT, *re.split(r"\|", LONG)]
 WORDS = st.lists(st.sampled_from(TOKENS), min_size=1, max_size=5)
 
 
