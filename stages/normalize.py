@@ -13,15 +13,17 @@ from msgspec import Meta
 from stages.lib import flaws, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
-from stages.lib.data import catalogue, formats, inspection, splits
+from stages.lib.data import catalogue, formats
 from stages.lib.data.formats import Part, Raw, images
+from stages.lib.data.preparation import inspection, splits
 
 if TYPE_CHECKING:  # Pillow is imported where it has work
-    from stages.lib.data import decoding
+    from stages.lib.data.preparation import decoding
 
 RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
-REPORTS = Path("reports/data")
+METRICS = Path("reports/data/metrics.json")
+TABLES = Path("reports/data/tables")
 PIECE = 4096  # images that are float32 at once
 IMAGES = "images"  # the format whose images are decoded
 WHITE = 255  # and what they are decoded to
@@ -155,7 +157,7 @@ def scale(images: npt.NDArray[Any], pixel_max: float) -> npt.NDArray[np.float32]
 
 def target(params: Params) -> "decoding.Target":
     """What images are to become."""
-    from stages.lib.data import decoding
+    from stages.lib.data.preparation import decoding
 
     size = (params.size, params.size) if isinstance(params.size, int) else params.size
     background = WHITE if params.background == "white" else 0
@@ -211,7 +213,7 @@ def array_part(raw: Raw, chosen: npt.NDArray[np.intp], settings: Settings) -> Pa
         scaled = scale(piece, pixel_max)
         if not reshaped:
             return scaled
-        from stages.lib.data import decoding
+        from stages.lib.data.preparation import decoding
 
         return decoding.arrays(scaled, target(params))
 
@@ -262,19 +264,21 @@ def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> inspec
 
 
 def write_report(report: inspection.Report) -> None:
-    """Writes the tables of reports/data/, and metrics.json last; warns of leaks and conflicts."""
-    for name, table in report.tables.items():
-        files.write_csv(REPORTS / f"{name}.csv", table.header, table.rows)
+    """Writes reports/data/, metrics.json last; warns of leaks and conflicts."""
+    with files.replacing(TABLES) as temporary:
+        temporary.mkdir()
+        for name, table in report.tables.items():
+            files.write_csv(temporary / f"{name}.csv", table.header, table.rows)
     counts = report.metrics
-    files.write_json(REPORTS / "metrics.json", counts)
+    files.write_json(METRICS, counts)
     print(
         f"  {counts['duplicates']:,} duplicates within a split, {counts['near_duplicates']:,} "
         f"held-out images much like a training image, {counts['unusual_images']:,} unusual ones, "
         f"{counts['tiny_classes']:,} classes of fewer than {inspection.TINY} training images; "
-        f"tables in {REPORTS.as_posix()}/"
+        f"tables in {TABLES.as_posix()}/"
     )
     for sentence in flaws.flaws(counts):
-        print(f"WARNING: {sentence} See {REPORTS.as_posix()}/duplicates.csv.", file=sys.stderr)
+        print(f"WARNING: {sentence} See {TABLES.as_posix()}/duplicates.csv.", file=sys.stderr)
 
 
 def image_parts(settings: Settings, scratch: BinaryIO) -> dict[str, Part]:

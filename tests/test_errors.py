@@ -570,9 +570,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "plot",
         {"file:reports/data/metrics.json": b"{}"},
     ),
-    "reports/data/duplicates.csv: expected …found …": (
+    "reports/data/tables/duplicates.csv: expected …found …": (
         "plot",
-        {"file:reports/data/duplicates.csv": b"group\nx\n"},
+        {"file:reports/data/tables/duplicates.csv": b"group\nx\n"},
     ),
     "reports/evaluate/second_look.csv: expected …found …": (
         "plot",

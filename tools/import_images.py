@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from stages.lib.core import files
 from stages.lib.core.errors import UserError
-from stages.lib.data.splits import hold_out
+from stages.lib.data.preparation.splits import hold_out
 
 EMBEDDED = Path("data/embedded")
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}

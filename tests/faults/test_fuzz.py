@@ -258,9 +258,7 @@ def test_catalogues(folder: Path, content: bytes) -> None:
 
 
 SHORT = "019.eE+-_:xobnaTZ#'[]{}\"!|>%@~=,? \t\xa0\ufeff"
-LONG = (
-    "nan|.inf|.NaN|NULL|null|yes|No|on|true|TRUE|007|12|2001-01-01|1:30|&a|*a|!!int|!!str|<<|\\u0041"
-)
+LONG = "nan|.inf|.NaN|NULL|null|yes|No|on|TRUE|007|12|2001-01-01|1:30|&a|*a|!!int|!!str|<<|\\u0041"
 TOKENS = [*SHORT, *re.split(r"\|", LONG)]
 WORDS = st.lists(st.sampled_from(TOKENS), min_size=1, max_size=5)
 

@@ -29,8 +29,8 @@ import yaml
 
 from stages.lib import split_file
 from stages.lib.core import files
-from stages.lib.data import inspection
 from stages.lib.data.formats import Part
+from stages.lib.data.preparation import inspection
 from stages.lib.reporting.stage_outputs import Predictions
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +160,7 @@ def write_data(folder: Path, names: Mapping[str, list[str]] | None = None) -> No
         assert len(list(inspector.watched(name))) == 1
     report = inspector.report()
     for name, table in report.tables.items():
-        files.write_csv(folder / f"reports/data/{name}.csv", table.header, table.rows)
+        files.write_csv(folder / f"reports/data/tables/{name}.csv", table.header, table.rows)
     files.write_json(folder / "reports/data/metrics.json", report.metrics)
 
 

@@ -139,7 +139,7 @@ def test_shapes_and_sizes_are_printed(project: Project, run_stage: Run) -> None:
         "  validation: images (2, 2, 3), labels (2,), 0.0 MB in data/normalized/validation.npz\n"
         "  test:       images (5, 2, 3), labels (5,), 0.0 MB in data/normalized/test.npz\n"
         "  0 duplicates within a split, 2 held-out images much like a training image, 0 unusual "
-        "ones, 2 classes of fewer than 10 training images; tables in reports/data/\n"
+        "ones, 2 classes of fewer than 10 training images; tables in reports/data/tables/\n"
     )
 
 
@@ -161,8 +161,9 @@ def test_two_runs_and_two_processes_give_the_same_bytes(repository: Repository) 
         assert (done.code, done.err) == (0, "")
         paths = sorted((repository.path / "data/normalized").iterdir())
         assert [path.name for path in paths] == ["test.npz", "train.npz", "validation.npz"]
-        paths += sorted((repository.path / "reports/data").iterdir())
-        assert len(paths) == 10
+        tables = sorted((repository.path / "reports/data/tables").iterdir())
+        assert len(tables) == 6
+        paths += [*tables, repository.path / "reports/data/metrics.json"]
         digests.add("".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths))
     assert len(digests) == 1
 
@@ -355,9 +356,9 @@ def test_leaks_and_conflicts_are_warnings_with_their_number(
     assert done.code == 0
     assert done.err == (
         "WARNING: 2 of 5 test images are in the training or validation split too, equal in every "
-        "pixel. See reports/data/duplicates.csv.\n"
+        "pixel. See reports/data/tables/duplicates.csv.\n"
         "WARNING: 1 image occurs more than once with different labels. "
-        "See reports/data/duplicates.csv.\n"
+        "See reports/data/tables/duplicates.csv.\n"
     )
     assert "  1 duplicates within a split, " in done.out
     metrics = json.loads((project.path / "reports/data/metrics.json").read_text(encoding="utf-8"))
@@ -375,7 +376,7 @@ def test_leaks_and_conflicts_are_warnings_with_their_number(
         "conflicts": 1,
         "near_duplicates": 3,
     }
-    table = (project.path / "reports/data/duplicates.csv").read_text(encoding="utf-8")
+    table = (project.path / "reports/data/tables/duplicates.csv").read_text(encoding="utf-8")
     assert table == (
         "group,split,index,name,label,class,labels_differ,across_splits\n"
         "0,train,4,,0,even,1,1\n"

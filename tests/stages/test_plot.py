@@ -209,12 +209,24 @@ def test_another_language(folder: Path, run_stage: Callable[[str], Any]) -> None
         ("reports/evaluate/second_look.csv", "split\ntest\n", "rows as an earlier stage writes"),
         ("reports/evaluate/second_look.csv", "", "at least one row"),
         ("reports/data/metrics.json", "{}", "the key train_images"),
-        ("reports/data/classes.csv", "label,class\n", "the labels 0 to 2"),
-        ("reports/data/splits.csv", "split,images\ntrain,8\n", "rows as an earlier stage writes"),
-        ("reports/data/sizes.csv", "", "at least one row"),
-        ("reports/data/duplicates.csv", "group\n1,2\n", "1 cells in row 1"),
-        ("reports/data/near_duplicates.csv", "", "near_duplicates 8 as in reports/data/metrics"),
-        ("reports/data/unusual.csv", "split,index\ntrain,0\n", "rows as an earlier stage writes"),
+        ("reports/data/tables/classes.csv", "label,class\n", "the labels 0 to 2"),
+        (
+            "reports/data/tables/splits.csv",
+            "split,images\ntrain,8\n",
+            "rows as an earlier stage writes",
+        ),
+        ("reports/data/tables/sizes.csv", "", "at least one row"),
+        ("reports/data/tables/duplicates.csv", "group\n1,2\n", "1 cells in row 1"),
+        (
+            "reports/data/tables/near_duplicates.csv",
+            "",
+            "near_duplicates 8 as in reports/data/metrics",
+        ),
+        (
+            "reports/data/tables/unusual.csv",
+            "split,index\ntrain,0\n",
+            "rows as an earlier stage writes",
+        ),
     ],
 )
 def test_results_that_are_not_as_they_should_be(

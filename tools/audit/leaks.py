@@ -10,7 +10,7 @@ from stages.lib.core.errors import UserError
 from tools.audit.finding import Finding
 
 METRICS = "reports/data/metrics.json"
-TABLE = "reports/data/duplicates.csv"
+TABLE = "reports/data/tables/duplicates.csv"
 
 
 def check(root: Path) -> list[Finding]:

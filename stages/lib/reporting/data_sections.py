@@ -137,7 +137,7 @@ def _duplicates(names: Names, data: Data) -> Kind:
     }
     table = Table("Images that are equal in every pixel", columns)
     what = "equal in every pixel to another one"
-    return _kind(len(data.duplicates), "image", what, table, "duplicates.csv")
+    return _kind(len(data.duplicates), "image", what, table, "tables/duplicates.csv")
 
 
 def _near(names: Names, data: Data) -> Kind:
@@ -151,7 +151,7 @@ def _near(names: Names, data: Data) -> Kind:
     }
     table = Table("Held-out images nearly equal to a training image", columns)
     what = "nearly equal to a training image: their pixels correlate by 0.99 or more"
-    return _kind(len(data.near), "held-out image", what, table, "near_duplicates.csv")
+    return _kind(len(data.near), "held-out image", what, table, "tables/near_duplicates.csv")
 
 
 def _unusual(names: Names, data: Data) -> Kind:
@@ -164,7 +164,7 @@ def _unusual(names: Names, data: Data) -> Kind:
     }
     table = Table("Images out of the ordinary", columns)
     what = "blank, or far from the others in brightness or contrast"
-    return _kind(len(data.unusual), "image", what, table, "unusual.csv")
+    return _kind(len(data.unusual), "image", what, table, "tables/unusual.csv")
 
 
 def _looks(names: Names, data: Data) -> Table:

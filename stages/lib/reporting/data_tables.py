@@ -14,10 +14,6 @@ from stages.lib.reporting import stage_outputs
 from stages.lib.reporting.stage_outputs import Count, unexpected
 
 SPLITS = ("train", "validation", "test")
-FILES = (
-    *("classes.csv", "duplicates.csv", "metrics.json", "near_duplicates.csv", "sizes.csv"),
-    *("splits.csv", "unusual.csv"),
-)
 
 Split = Literal["train", "validation", "test"]
 Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
@@ -192,12 +188,12 @@ def read(folder: Path, looks: Path, labels: Labels, num_classes: int) -> Data:
         stage_outputs.check_number(path, name, content[name], "images")
     data = Data(
         metrics={name: int(content[name]) for name in _METRICS},
-        classes=_rows(folder / "classes.csv", ClassRow),
-        splits=_rows(folder / "splits.csv", SplitRow),
-        sizes=_rows(folder / "sizes.csv", Size),
-        duplicates=_places(folder / "duplicates.csv", Duplicate, num_classes),
-        near=_places(folder / "near_duplicates.csv", Near, num_classes),
-        unusual=_places(folder / "unusual.csv", Unusual, num_classes),
+        classes=_rows(folder / "tables/classes.csv", ClassRow),
+        splits=_rows(folder / "tables/splits.csv", SplitRow),
+        sizes=_rows(folder / "tables/sizes.csv", Size),
+        duplicates=_places(folder / "tables/duplicates.csv", Duplicate, num_classes),
+        near=_places(folder / "tables/near_duplicates.csv", Near, num_classes),
+        unusual=_places(folder / "tables/unusual.csv", Unusual, num_classes),
         looks=_places(looks, Look, num_classes),
     )
     _check_counts(folder, data, num_classes)
@@ -232,25 +228,27 @@ def _check_counts(folder: Path, data: Data, num_classes: int) -> None:
     """Compares what several files say of the same."""
     metrics = data.metrics
     if [row.label for row in data.classes] != list(range(num_classes)):
-        raise unexpected(folder / "classes.csv", f"the labels 0 to {num_classes - 1}", "others")
+        raise unexpected(
+            folder / "tables/classes.csv", f"the labels 0 to {num_classes - 1}", "others"
+        )
     if [row.split for row in data.splits] != list(SPLITS):
-        raise unexpected(folder / "splits.csv", f"the splits {', '.join(SPLITS)}", "others")
+        raise unexpected(folder / "tables/splits.csv", f"the splits {', '.join(SPLITS)}", "others")
     if not data.sizes:
-        raise unexpected(folder / "sizes.csv", "at least one row", "none")
+        raise unexpected(folder / "tables/sizes.csv", "at least one row", "none")
     groups = {row.group: row.labels_differ for row in data.duplicates}
     leaked: dict[str, int] = {row.split: row.leaked for row in data.splits}
     counts = {
-        "duplicates.csv": {"conflicts": sum(groups.values())},
-        "near_duplicates.csv": {"near_duplicates": len(data.near)},
-        "unusual.csv": {"unusual_images": len(data.unusual)},
-        "splits.csv": {
+        "tables/duplicates.csv": {"conflicts": sum(groups.values())},
+        "tables/near_duplicates.csv": {"near_duplicates": len(data.near)},
+        "tables/unusual.csv": {"unusual_images": len(data.unusual)},
+        "tables/splits.csv": {
             **{f"{row.split}_images": row.images for row in data.splits},
             "blank_images": sum(row.blank for row in data.splits),
             "duplicates": sum(row.duplicates for row in data.splits),
             **{f"leaked_{split}": leaked[split] for split in SPLITS[1:]},
         },
-        "classes.csv": _totals(data.classes),
-        "sizes.csv": _totals(data.sizes),
+        "tables/classes.csv": _totals(data.classes),
+        "tables/sizes.csv": _totals(data.sizes),
     }
     for name, values in counts.items():
         for metric, value in values.items():

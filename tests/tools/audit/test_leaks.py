@@ -45,7 +45,7 @@ def test_leaks_and_conflicts_fail_with_count_table_and_next_step(
         "2 images occur more than once with different labels",
     )
     assert capsys.readouterr().out.splitlines() == [
-        f"reports/data/duplicates.csv: {sentence}: {step}" for sentence in sentences
+        f"reports/data/tables/duplicates.csv: {sentence}: {step}" for sentence in sentences
     ]
 
 

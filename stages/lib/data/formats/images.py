@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.core.errors import UserError
-from stages.lib.data import archives, layouts, splits
 from stages.lib.data.formats import Part
+from stages.lib.data.preparation import archives, layouts, splits
 
 if TYPE_CHECKING:  # Pillow is imported where there are image files
-    from stages.lib.data import decoding
+    from stages.lib.data.preparation import decoding
 
 FILES = ("archive",)
 SPLITS = ("train", "validation", "test")
@@ -186,7 +186,7 @@ def decode_all(
         target: What the images are to become.
         keep: Whether their pixels are wanted.
     """
-    from stages.lib.data import decoding
+    from stages.lib.data.preparation import decoding
 
     entries = {entry.member: entry for entry in survey.layout.entries}
 
@@ -210,7 +210,7 @@ def decode_all(
 
 
 def _decoded(content: bytes, target: "decoding.Target", keep: bool) -> _Result:
-    from stages.lib.data import decoding
+    from stages.lib.data.preparation import decoding
 
     try:
         decoded = decoding.decode(content, target.background)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stages.lib.core.errors import UserError
-from stages.lib.data import archives
+from stages.lib.data.preparation import archives
 
 FILES = {"oak/1.png": b"one", "oak/2.png": b"two", "beech/1.png": b"three"}
 

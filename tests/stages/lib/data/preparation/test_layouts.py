@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from stages.lib.core.errors import UserError
-from stages.lib.data import layouts
+from stages.lib.data.preparation import layouts
 
 ARCHIVE = Path("data/raw/leaves.zip")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.data import neighbours
 from stages.lib.data.formats import Part
+from stages.lib.data.preparation import neighbours
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stages.lib.data import splits
+from stages.lib.data.preparation import splits
 
 
 @pytest.mark.parametrize(

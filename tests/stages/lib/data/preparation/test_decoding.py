@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from stages.lib.data import decoding
-from stages.lib.data.decoding import Target
+from stages.lib.data.preparation import decoding
+from stages.lib.data.preparation.decoding import Target
 
 # 3 wide, 2 high: all six differ
 CORNERS = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stages.lib.data import neighbours
+from stages.lib.data.preparation import neighbours
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stages.lib.data import inspection, neighbours
 from stages.lib.data.formats import Part, idx
+from stages.lib.data.preparation import inspection, neighbours
 
 NAMES = ["cat", "dog, or so", "猫头鹰"]
 

@@ -154,7 +154,7 @@ def _block(pairs: Indices, pieces: Iterable[Images]) -> Floats:
     kept, start = [], 0
     for piece in pieces:
         low, high = np.searchsorted(wanted, (start, start + len(piece)))
-        kept.append(piece.reshape(len(piece), -1)[wanted[low:high] - start])
+        kept.append(piece.reshape(len(piece), math.prod(piece.shape[1:]))[wanted[low:high] - start])
         start += len(piece)
     values = np.concatenate(kept)
     correlations = np.empty(len(pairs))
