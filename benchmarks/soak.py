@@ -139,19 +139,20 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random, 
             values = ",".join(map(str, missing))
             run(folder, "dvc", "exp", "run", "--queue", "-S", f"train.seed={values}", "evaluate")
         start_workers(folder)
-        checked = time.monotonic()
+        seen = time.monotonic()
         while True:
             if time.monotonic() > end:
                 run(folder, "dvc", "queue", "stop", "--kill")
                 return made
             time.sleep(0.5)
             for process in running_stages(folder):
+                seen = time.monotonic()
                 life = math.inf if chance.random() > KILLED else chance.uniform(0, LIFE)
                 if made < kills and used_up(process, lives.setdefault(process, life)):
                     made += 1
                     count.write_text(str(made))
-            if time.monotonic() - checked > 30:
-                checked = time.monotonic()
+            if time.monotonic() - seen > 30:  # asked seldom: it takes seconds
+                seen = time.monotonic()
                 if not busy(folder):
                     break
     return made

@@ -26,7 +26,7 @@ from stages.lib import split_file
 from stages.lib.core import stage as stages
 from stages.lib.core.errors import UserError
 from stages.lib.data import fetch
-from tests.conftest import ROOT, Answer, Finished, Repository, Server
+from tests.conftest import ROOT, Answer, Finished, Repository, Server, execute
 from tests.faults.prepared import ENVIRONMENT, prepare
 from tests.tools import model_fixtures
 from tools.export import __main__ as export
@@ -826,7 +826,27 @@ def interrupted(world: World) -> str:
     return done.stderr
 
 
+def not_installed(world: World) -> str:
+    world.prepare("normalize")
+    Path("sitecustomize.py").write_text("import sys\nsys.modules['msgspec'] = None\n")
+    path = os.pathsep.join([str(world.folder), str(ROOT)])
+    return execute(
+        [sys.executable, "-m", "stages.normalize"], world.folder, PYTHONPATH=path
+    ).message
+
+
+def warning_as_error(world: World) -> str:
+    def warn(*_: object, **__: object) -> None:
+        raise DeprecationWarning("an old name")
+
+    world.prepare("normalize")
+    world.patch.setattr(split_file, "_write_chunks", warn)
+    return world.run("normalize")
+
+
 ACTS: dict[str, Callable[[World], str]] = {
+    "…: not installed for …": not_installed,
+    "a warning was made an error by PYTHONWARNINGS or -W: …": warning_as_error,
     "…: No space left on device. …": refusing(errno.ENOSPC),
     "…: Permission denied. …": refusing(errno.EACCES),
     "…: Read-only file system. …": refusing(errno.EROFS),
