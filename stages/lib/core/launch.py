@@ -4,6 +4,7 @@ import atexit
 import io
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from stages.lib.core import enforcement
 from stages.lib.core.errors import message_at_import
 
 STARTED = time.time_ns()  # code that is saved from here on is not what was imported
+_asked_to_end = False
 PACKAGE = Path(__file__).parents[2].name
 
 
@@ -39,11 +41,25 @@ def begin() -> None:
     """Prepares the process when it is one of a stage."""
     if any(name.startswith(f"{PACKAGE}/") for name in modules()):
         _open_streams()
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, ask_to_end)
         sys.excepthook = _last_words
         sys.unraisablehook = _last_words_of_an_object
         threading.excepthook = _last_words_of_a_thread
         enforcement.start(Path.cwd())
         atexit.register(_last_look)  # first registered, last called
+
+
+def ask_to_end(*_: object) -> NoReturn:
+    """Raises what Ctrl+C raises, and remembers it: C code makes other errors of it."""
+    global _asked_to_end
+    _asked_to_end = True
+    raise KeyboardInterrupt
+
+
+def asked_to_end(error: BaseException) -> bool:
+    """Whether it is Ctrl+C that an error comes from."""
+    return _asked_to_end or isinstance(error, KeyboardInterrupt)
 
 
 def interrupted() -> NoReturn:
@@ -101,7 +117,7 @@ def _last_words(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """Says what ended the stage while it was still importing."""
-    if issubclass(kind, KeyboardInterrupt):
+    if asked_to_end(error):
         interrupted()
     if text := enforcement.refusal() or message_at_import(error):
         print(f"ERROR: {text}", file=sys.stderr)

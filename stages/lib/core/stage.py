@@ -41,7 +41,7 @@ def run(
         sys.stdout.reconfigure(errors="replace")  # a name in Chinese on a terminal without
     gc.freeze()  # modules stay: no collection has to walk over them
     # Asked to end, by a job scheduler say, a stage cleans up as after Ctrl+C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, launch.ask_to_end)
     try:
         with enforcement.unwatched():
             if declared := recorded.declared():
@@ -64,9 +64,9 @@ def run(
         sys.stdout.flush()
         if once_accepted:
             once_accepted()
-    except KeyboardInterrupt:
-        interrupted()
     except BaseException as error:
+        if launch.asked_to_end(error):
+            interrupted()
         text = enforcement.refusal() or message(error)  # the cause, whatever it led to
         if not text:
             raise

@@ -3,8 +3,9 @@
 Python imports this at its start where the folder is in PYTHONPATH; so it reaches what DVC runs.
 STAGES_FAULT names a stage and an operation on files, as in ``train:write:7:dies``. IMPORT_FAULT
 names a module whose import it strikes, as in ``interrupt:keras``: ``interrupt`` is Ctrl+C,
-``unreadable`` and ``damaged`` are what a disk says; ``list:FILE`` strikes nothing and writes the
-names of all modules that are asked for.
+``swallow`` is so too, and C code makes another error of it, as NumPy's does; ``unreadable`` and
+``damaged`` are what a disk says; ``list:FILE`` strikes nothing and writes the names of all modules
+that are asked for.
 """
 
 import errno
@@ -29,6 +30,11 @@ class _Finder:
         elif name == self.target:
             if self.mode == "interrupt":
                 signal.raise_signal(signal.SIGINT)
+            if self.mode == "swallow":
+                try:
+                    signal.raise_signal(signal.SIGINT)
+                except KeyboardInterrupt:
+                    raise ImportError("no such module") from None
             number = {"unreadable": errno.EACCES, "damaged": errno.EIO}[self.mode]
             raise OSError(number, os.strerror(number), f"{name.replace('.', '/')}.py")
 
