@@ -11,15 +11,18 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stages.lib.core import pipeline, yaml_file
 from tests.conftest import ROOT, Finished, execute
 
 pytestmark = pytest.mark.slow
 
 MAKE = """
 from pathlib import Path
+from typing import Any
 from stages.lib.core import config, files, stage
 
 def main(scale):
@@ -34,6 +37,7 @@ if __name__ == "__main__":
 """
 USE = """
 from pathlib import Path
+from typing import Any
 from stages.lib.core import config, files, stage
 
 INPUTS = [Path("made/one.txt"), Path("made/many")]
@@ -121,7 +125,7 @@ def somebody(request: pytest.FixtureRequest) -> Iterator[Repository]:
         words = NOBODY
         folder.chmod(0o755)
         os.chown(folder, 65534, 65534)
-        if execute([*words, sys.executable, "-c", "import dvc.cli"], folder).code != 0:
+        if execute([*words, "sh", "-c", f"{sys.executable} -c 'import dvc.cli'"], folder).code != 0:
             pytest.skip("another user cannot run this Python")
     yield Repository(folder, words)
     shutil.rmtree(folder)
@@ -193,3 +197,40 @@ def test_damage_ends_in_an_error_or_has_no_effect_and_the_advice_mends_it(
                 assert "nothing is damaged" in somebody.fine(
                     "python", "-m", "tools.audit", "--mend"
                 )
+
+
+def made_for(path: Path) -> Iterator[tuple[str, Path]]:
+    """Each stage with each file that it reads and that an earlier stage makes."""
+    params = yaml_file.parse((path / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
+    stages = [stage.resolved(params) for stage in pipeline.load(path).values()]
+    outs = [out.path for stage in stages for out in stage.outs]
+    for stage in stages:
+        for dep in stage.deps:
+            if any(pipeline.within(dep, out) for out in outs):
+                whole = path / dep
+                files = sorted(whole.rglob("*")) if whole.is_dir() else [whole]
+                yield from ((stage.module, file) for file in files if file.is_file())
+
+
+def test_each_file_that_a_stage_reads_of_an_earlier_one_is_compared(repository: Any) -> None:
+    assert repository.run("dvc", "repro", "-q").code == 0
+    assert repository.run("git", "commit", "-qam", "Run", "--allow-empty").code == 0
+    pairs = list(made_for(repository.path))
+    assert len(pairs) >= 14
+    for module, file in pairs:
+        name, content = file.relative_to(repository.path).as_posix(), file.read_bytes()
+        file.chmod(0o644)
+        file.write_bytes(content[::-1])
+        words = ("python", "-m", module.replace("/", "."))
+        done = repository.run(*words, DVC_ROOT=str(repository.path))
+        assert name in done.message, (module, name)
+        assert "`python -m tools.audit --mend`" in done.message
+        file.write_bytes(content)
+    for _, file in pairs:
+        file.write_bytes(b"damaged")
+    done = repository.run("python", "-m", "tools.audit", "--mend")
+    assert done.out.count("removed, not what was recorded") == len({file for _, file in pairs})
+    done = repository.run("dvc", "repro", "-q")
+    assert done.code == 0, done.err
+    assert repository.run("git", "status", "--porcelain").out == ""
+    assert "nothing is damaged" in repository.run("python", "-m", "tools.audit", "--mend").out

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,10 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
     for file in dict.fromkeys([config.PARAMS, *(file for file, _ in stage.params)]):
         content = configuration.load(root, file)
         keys = [key for name, key in stage.params if name == file]
-        pruned = content if "" in keys else _pruned(content, keys)
+        whole = "" in keys
         if file == config.PARAMS:  # dvc.yaml's ${...} are resolved while the stage runs
-            pruned = _with_templates(root, pruned, content)
+            keys += pipeline.references((root / pipeline.FILE).read_text(encoding="utf-8"))
+        pruned = content if whole else _pruned(content, keys)
         if file == config.DATASETS:  # entries are checked as a whole: others' values are changed
             pruned = _disguised(content, pruned)
         (room / file).write_text(configuration.text(pruned), encoding="utf-8")
@@ -176,30 +177,15 @@ def _idle(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if name == "__pycache__" or name.endswith(".tmp")] + links
 
 
-def _pruned(content: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for key in keys:
-        if configuration.has(content, key):
-            *parents, last = key.split(".")
-            node = kept
-            for part in parents:
-                node = node.setdefault(part, {})
-            node[last] = pipeline.lookup(content, key)
-    return kept
-
-
-def _with_templates(
-    root: Path, pruned: dict[str, Any], content: Mapping[str, Any]
-) -> dict[str, Any]:
-    text = (root / pipeline.FILE).read_text(encoding="utf-8")
-    keys = pipeline.references(text)
-    for key, value in zip(keys, (pipeline.lookup(content, key) for key in keys), strict=True):
-        if not configuration.has(pruned, key):
-            *parents, last = key.split(".")
-            node = pruned
-            for part in parents:
-                node = node.setdefault(part, {})
-            node[last] = value
+def _pruned(content: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """The keys alone, those that are there."""
+    pruned: dict[str, Any] = {}
+    for key in sorted(key for key in keys if configuration.has(content, key)):
+        *parents, last = key.split(".")
+        node = pruned
+        for part in parents:
+            node = node.setdefault(part, {})
+        node.setdefault(last, pipeline.lookup(content, key))
     return pruned
 
 

@@ -1,6 +1,7 @@
 """Outputs that are not what dvc.lock recorded, removed from the working folder and DVC's cache."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 from stages.lib.core import pipeline, recorded
@@ -43,7 +44,7 @@ def _remove(cache: Path, digest: str) -> int:
 
 def _cache(root: Path) -> Path:
     done = subprocess.run(
-        ["dvc", "cache", "dir"],  # noqa: S607 the one that is on the path
+        [sys.executable, "-m", "dvc", "cache", "dir"],
         cwd=root,
         capture_output=True,
         encoding="utf-8",
