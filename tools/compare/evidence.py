@@ -150,10 +150,11 @@ class _Spread:
 
 
 def mean_interval(table: Floats) -> tuple[float, float]:
-    """The 95 % interval of one side's mean, over trainings and test images.
+    """The 95 % interval of one side's accuracy, over trainings and test images, within 0 to 1.
 
     Args:
-        table: A score of every test image, trainings x images, at least two images.
+        table: 1 where a training classifies an image correctly, else 0, trainings x images, at
+            least two images.
     """
     trainings, images = table.shape
     by_images = float(table.mean(axis=0).var(ddof=1)) / images
@@ -165,4 +166,4 @@ def mean_interval(table: Floats) -> tuple[float, float]:
     squares = sum(part**2 / degrees for part, degrees in parts)
     degrees = variance**2 / squares if squares else math.inf
     half = statistics.t_quantile(1 - statistics.LEVEL / 2, degrees) * math.sqrt(variance)
-    return float(table.mean()) - half, float(table.mean()) + half
+    return max(0.0, float(table.mean()) - half), min(1.0, float(table.mean()) + half)

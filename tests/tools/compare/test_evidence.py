@@ -133,3 +133,10 @@ def test_the_same_predictions_are_no_difference() -> None:
 
 def test_one_image_says_nothing() -> None:
     assert evidence.weigh(np.zeros((3, 1)), np.ones((3, 1))).verdict() == "no difference"
+
+
+def test_the_interval_of_an_accuracy_stays_within_0_to_1() -> None:
+    table = np.ones((3, 50))
+    table[0, 0] = 0
+    low, high = evidence.mean_interval(table)
+    assert 0.95 < low < table.mean() < high == 1
