@@ -108,6 +108,22 @@ def test_the_comparison_finds_what_was_trained(project: Path) -> None:
     assert correct == pytest.approx([0.98, 0.97])
 
 
+def test_what_dvc_gc_drops_is_known_to_be_lost_and_trained_again(project: Path) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
+    assert seeds.main(["2"]) == 0
+    subprocess.run([sys.executable, "-m", "dvc", "gc", "-q", "-w", "-f"], check=True)
+    lock = dvc_state.read_lock(project / "dvc.lock")
+
+    def lost() -> list[int]:
+        others = trainings.find(lock, sides.MODEL, sides.PREDICTIONS, dvc_state.cache_folder())
+        return [each.seed for each in others if each.predictions is None]
+
+    assert lost() == [2]
+    assert seeds.main(["2"]) == 0
+    assert lost() == []
+    assert runs(project) == [1, 2, 2]
+
+
 def test_a_failed_training_keeps_the_others_and_shows_its_log(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

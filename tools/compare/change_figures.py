@@ -1,6 +1,6 @@
 """The figures of a comparison as bytes of PNG files: those that its data allow, and each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,21 +115,22 @@ def curves(before: History, after: History) -> bytes:
 
 
 def declared(plot: Plot) -> bytes:
-    """The lines of a plot that dvc.yaml declares: before dashed, after solid, a colour a column."""
-    subtitle = "Dashed: before. Solid: after."
-    with drawing.sheet(6.6, 3.1, drawing.drawable([plot.title])[0], subtitle) as sheet:
-        axes = sheet.axes(0.95, sheet.height - 2.75, 3.6, 2.2)
-        words = list(
-            dict.fromkeys(
-                str(x)
-                for pair in plot.lines.values()
-                for points in reversed(pair)
-                for x, _ in points
-                if isinstance(x, str)
-            )
+    """A plot that dvc.yaml declares: before dashed, after solid, a colour a column."""
+    words = list(
+        dict.fromkeys(
+            str(x)
+            for pair in plot.lines.values()
+            for points in reversed(pair)
+            for x, _ in points
+            if isinstance(x, str)
         )
+    )
+    title = _legible([plot.title], "Plot")[0]
+    subtitle = "Square: before. Circle: after." if words else "Dashed: before. Solid: after."
+    with drawing.sheet(6.6, 2.95, title, subtitle) as sheet:
+        axes = sheet.axes(0.95, sheet.height - 2.75, 3.6, 2.2)
         colours = (palette.TRAINING, palette.VALIDATION, palette.RECALL, palette.INCORRECT)
-        labels = drawing.drawable(list(plot.lines))
+        labels = [drawing.fit(n, 1.0, drawing.TEXT) for n in _legible(plot.lines, "column")]
         for at, (label, pair) in enumerate(zip(labels, plot.lines.values(), strict=True)):
             for points, when in zip(pair, ("before", "after"), strict=True):
                 across = [words.index(x) if isinstance(x, str) else x for x, _ in points]
@@ -137,15 +138,25 @@ def declared(plot: Plot) -> bytes:
                 style |= {"marker": "o", "label": f"{label}, {when}", "linewidth": 1.8}
                 if when == "before":
                     style |= {"linestyle": (0, (3, 1.5)), "linewidth": 1.1, "alpha": 0.75}
+                if words:  # no line between what has no order
+                    style |= {"linestyle": "none", "marker": "os"[when == "before"]}
                 axes.plot(across, [y for _, y in points], **style)
         if words:
-            names = [drawing.fit(word, 0.9, drawing.TEXT) for word in drawing.drawable(words)]
+            names = [drawing.fit(word, 0.9, drawing.TEXT) for word in _legible(words, "no.")]
             axes.set_xticks(range(len(words)), names, rotation=30, ha="right")
-        x_label, y_label = drawing.drawable([plot.x_label, plot.y_label])
-        axes.set(xlabel=x_label, ylabel=y_label)
+        x_label, y_label = (_legible([label], "") for label in (plot.x_label, plot.y_label))
+        axes.set(xlabel=x_label[0], ylabel=y_label[0])
         axes.grid(axis="y")
         axes.legend(loc="upper left", bbox_to_anchor=(1.03, 1), borderaxespad=0)
     return sheet.png
+
+
+def _legible(texts: Iterable[str], instead: str) -> list[str]:
+    """Texts of letters that the figures have; others become numbers, for the report names them."""
+    return [
+        text if drawing.drawable([text]) == [text] else f"{instead} {at}" if instead else ""
+        for at, text in enumerate(texts, start=1)
+    ]
 
 
 def _lines(axes: Axes, run: History, name: str, style: dict[str, Any]) -> None:

@@ -46,6 +46,7 @@ class Run:
         train: The section ``train`` of params.yaml.
         names: The class names.
         shade: The brightness of all images.
+        metrics: More metrics of the test split.
     """
 
     wrong: dict[int, int] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Run:
     train: dict[str, Any] = field(default_factory=lambda: {"epochs": 5})
     names: list[str] = field(default_factory=lambda: ["cat", "dog", "owl"])
     shade: float = 0.5
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def predicted(self) -> list[int]:
@@ -189,6 +191,7 @@ class Repository:
             "accuracy_high": round(high, 6),
             "loss": round(1 - right / len(labels), 6),
             "images": len(labels),
+            **run.metrics,
         }
         rows = [
             f"{i},{a},{p},{','.join('0.8' if k == p else '0.1' for k in range(3))}"

@@ -127,6 +127,45 @@ def predictions(made: Repository, run: Run) -> bytes:
     return content
 
 
+def test_a_run_cache_that_was_removed_leaves_one_training_a_side(made: Repository) -> None:
+    before, after = few(20, 21, 22), few(2, 1, 2)
+    assert compared(made, before, after).json["verdict"] == "better"
+    shutil.rmtree(made.path / ".dvc/cache/runs")
+    found = made.compare("--json", "--no-images", "main", "--fail-if-worse")
+    assert found.code == 3
+    assert found.json["trainings"] == {"before": [1], "after": [1]}
+    assert "whether a second training would agree is not known" in found.title
+    assert "There is one training a side" in found.report
+
+
+def test_predictions_of_other_seeds_that_were_dropped_are_named_on_both_sides(
+    made: Repository,
+) -> None:
+    compared(made, few(20, 21, 22), few(2, 1, 3))
+    for run in few(21, 22, 1, 3):
+        digest = hashlib.md5(predictions(made, run)).hexdigest()
+        (made.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink()
+    made.put(Run(wrong(0, 2), train={"epochs": 4}))
+    found = made.compare("--json", "--no-images", "main")
+    assert found.json["verdict"] == "unknown"
+    assert "Trainings of the work tree with seed 2, 3 are left out" in found.err
+    base = made.git("rev-parse", "main")[:7]
+    assert f"Trainings of {base} with seed 2, 3 are left out" in found.report
+
+
+def test_another_test_set_is_no_comparison_however_many_trainings(made: Repository) -> None:
+    other = [Run(run.wrong, dataset="birds", train={"epochs": 4}) for run in few(2, 1, 2)]
+    made.train_more(*few(20, 21))
+    base = made.commit("Base")
+    made.put(other[0])
+    made.train_more(*other[1:])
+    found = made.compare("--json", "--no-images", base, "--fail-if-worse", "--margin", "1")
+    assert found.code == 3
+    assert found.json["evidence"] == {}
+    assert "the data set changed from pets to birds, and with it the test images" in found.title
+    assert "by 1 points or more: the data set changed from pets to birds" in found.report
+
+
 def test_a_damaged_record_of_a_run_is_left_out(made: Repository) -> None:
     made.train_more(*few(11))
     for path in (made.path / ".dvc/cache/runs").glob("*/*/*"):
@@ -189,23 +228,6 @@ def test_the_gate_passes_fails_or_does_not_know(
     found = compared(made, few(2, 1, 2), few(20, 21, 22), *options)
     assert found.code == code, found.err
     assert says in found.err
-
-
-def test_the_gate_is_read_from_a_committed_file(made: Repository) -> None:
-    made.put(Run(wrong(0, 12)))
-    gate = Path("gate.yaml")
-    gate.write_text("at_least:\n  recall:dog: 0.9\n  accuracy: 0.5\n", encoding="utf-8")
-    assert made.compare("--no-images").code == 0
-    found = made.compare("--no-images", "--gate")
-    assert found.code == 1
-    assert "recall:dog must be at least 0.9: 0.8000 | **fail**" in found.report
-    gate.write_text("margins: 0.2\n", encoding="utf-8")
-    message = made.fails("--no-images", "--gate")
-    assert message == "gate.yaml: margins: unknown key; known are fail_if_worse, margin, at_least."
-    gate.write_text("margin: much\n", encoding="utf-8")
-    assert "gate.yaml: margin: expected a number" in made.fails("--no-images", "--gate")
-    assert "unknown class; known are cat, dog, owl" in made.fails("--at-least", "recall:cow=1")
-    assert "acuracy: unknown metric; known are" in made.fails("--at-least", "acuracy=1")
 
 
 def test_the_history_of_the_accuracy_is_shown(made: Repository) -> None:

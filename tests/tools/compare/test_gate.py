@@ -1,0 +1,127 @@
+"""gate.yaml, committed: each rule passes, fails, and is not known, whatever things are named."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.tools.compare import comparing
+from tests.tools.compare.comparing import Repository, Run, few, wrong
+
+NAMES = ["短靴 与 凉鞋", "ankle boot", "a: b = 'c' # d"]
+
+
+def runs(*counts: int) -> list[Run]:
+    """Runs that misclassify so many images, with the names and one metric more."""
+    metrics = {"平均 F1": 0.75}
+    return [Run(run.wrong, names=NAMES, metrics=metrics) for run in few(*counts)]
+
+
+@pytest.fixture
+def made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Repository:
+    """A repository whose base has 20, 21 and 22 of 60 images misclassified."""
+    for name in comparing.environment():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    repository = comparing.create(tmp_path / "project", capsys)
+    first, *others = runs(20, 21, 22)
+    repository.put(first)
+    repository.train_more(*others)
+    repository.commit("Base")
+    monkeypatch.chdir(repository.path)
+    return repository
+
+
+BETTER, WORSE, SAME = (2, 1, 2), (40, 41, 42), (21, 20, 22)
+
+
+@pytest.mark.parametrize(
+    ("rules", "counts", "code", "says"),
+    [
+        ("fail_if_worse: true", BETTER, 0, "must not be worse: better | pass"),
+        ("fail_if_worse: true", SAME, 0, "must not be worse: no difference | pass"),
+        ("fail_if_worse: true", WORSE, 1, "must not be worse: worse | **fail**"),
+        ("fail_if_worse: true", (2,), 0, "must not be worse: better | pass"),
+        ("fail_if_worse: false", WORSE, 0, ""),
+        ("margin: 20", SAME, 0, "by 20 points or more: the difference lies between"),
+        ("margin: 0.2", SAME, 3, "by 0.2 points or more: the difference lies between"),
+        ("margin: 0.2", WORSE, 1, "by 0.2 points or more: the difference lies between"),
+        # 2 + 1 + 2 of 180 are misclassified, of the first class 1 + 1 + 1 of 60
+        ("at_least: {accuracy: 0.97}", BETTER, 0, "accuracy must be at least 0.97: 0.9722 | pass"),
+        ("at_least: {accuracy: 0.98}", BETTER, 1, "at least 0.98: 0.9722 | **fail**"),
+        ("at_least:\n  recall:短靴 与 凉鞋: 0.95", BETTER, 0, "recall:短靴 与 凉鞋 must be"),
+        ("at_least:\n  recall:短靴 与 凉鞋: 0.951", BETTER, 1, "at least 0.951: 0.9500"),
+        ("at_least:\n  recall:ankle boot: 0.9", BETTER, 0, "recall:ankle boot must be"),
+        ("at_least:\n  \"recall:a: b = 'c' # d\": 1", BETTER, 0, "at least 1: 1.0000 | pass"),
+        ("at_least:\n  平均 F1: 0.5", BETTER, 0, "平均 F1 must be at least 0.5: 0.7500 | pass"),
+        ("at_least:\n  平均 F1: 0.8", BETTER, 1, "at least 0.8: 0.7500 | **fail**"),
+        # one rule that fails outweighs one that is not known
+        ("margin: 0.2\nat_least: {accuracy: 0.99}", SAME, 1, "| **not known** |"),
+    ],
+)
+def test_a_rule_passes_fails_or_is_not_known(
+    made: Repository, rules: str, counts: tuple[int, ...], code: int, says: str
+) -> None:
+    first, *others = runs(*counts)
+    first.train = {"epochs": 4}
+    made.put(first)
+    made.train_more(*others)
+    Path("gate.yaml").write_text(rules + "\n", encoding="utf-8")
+    made.commit("Gate")
+    found = made.compare("--no-images", "--gate", "HEAD~1")
+    assert found.code == code, found.out + found.err
+    assert says in found.report
+    assert ("Gate" in found.report) == bool(says)
+
+
+@pytest.mark.parametrize("rule", ["fail_if_worse: true", "margin: 60", "at_least: {accuracy: 0}"])
+def test_nothing_is_known_of_results_that_are_out_of_date(made: Repository, rule: str) -> None:
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
+    Path("gate.yaml").write_text(rule, encoding="utf-8")
+    found = made.compare("--no-images", "--gate", "HEAD")
+    assert found.code == 3
+    assert "out of date" in found.report
+
+
+def test_one_training_a_side_that_differs_is_not_known(made: Repository) -> None:
+    made.drop_cache()
+    for name in ("reports/evaluate/predictions.csv", "data/normalized/test.npz"):
+        made.put_cached(name)
+    made.put(Run(wrong(0, 50), names=NAMES))
+    Path("gate.yaml").write_text("fail_if_worse: true\nmargin: 1\n", encoding="utf-8")
+    found = made.compare("--no-images", "--gate", "HEAD")
+    assert found.code == 3
+    assert "must not be worse: unknown | **not known**" in found.report
+    assert "by the test images alone, one training a side | **not known**" in found.report
+
+
+def test_without_the_option_the_file_is_not_asked(made: Repository) -> None:
+    Path("gate.yaml").write_text("at_least: {accuracy: 1}", encoding="utf-8")
+    assert made.compare("--no-images", "HEAD").code == 0
+
+
+def test_an_option_replaces_a_rule_of_the_file(made: Repository) -> None:
+    Path("gate.yaml").write_text("at_least: {accuracy: 1}", encoding="utf-8")
+    options = ("--no-images", "--gate", "HEAD", "--at-least", "accuracy=0.6")
+    assert made.compare(*options, "recall:ankle boot=0.5").code == 0
+    assert made.compare(*options, "recall:a: b = 'c' # d=1").code == 1
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("margins: 0.2", "gate.yaml: margins: unknown key; known are fail_if_worse, margin"),
+        ("margin: much", "gate.yaml: margin: expected a number of 0 or more, found much"),
+        ("margin: -1", "gate.yaml: margin: expected a number of 0 or more, found -1"),
+        ("fail_if_worse: 1", "gate.yaml: fail_if_worse: expected true or false, found 1"),
+        ("at_least: 0.9", "gate.yaml: at_least: expected a floor by metric, found 0.9"),
+        ("at_least: {recall:cow: 1}", "recall:cow: unknown class; known are 短靴 与 凉鞋, ankle"),
+        ("at_least: {acuracy: 1}", "acuracy: unknown metric; known are"),
+        ("at_least: [", "gate.yaml"),
+    ],
+)
+def test_a_mistake_in_the_file_is_an_error(made: Repository, rules: str, message: str) -> None:
+    Path("gate.yaml").write_text(rules, encoding="utf-8")
+    assert message in made.fails("--no-images", "--gate", "HEAD")
