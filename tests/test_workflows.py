@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -514,7 +515,7 @@ class TestGitlabReport:
 @needs_bash
 @pytest.mark.real_data
 def test_the_report_job_on_this_project(tmp_path: Path) -> None:
-    """The real pipeline and the real comparison; only `cml`, `npm` and pip's effect are stubs."""
+    """The real pipeline, three seeds, the real comparison; only `cml`, `npm` and pip are stubs."""
     clone = tmp_path / "clone"
     listed = _run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listed.split("\0")):
@@ -528,18 +529,36 @@ def test_the_report_job_on_this_project(tmp_path: Path) -> None:
     base = _commit(clone, "Base")
     _git("update-ref", "refs/remotes/origin/main", base, cwd=clone)
     params = (clone / "params.yaml").read_text("utf-8")
-    changed = re.sub(r"(\n  epochs: )\d+", r"\g<1>1", params)
-    assert changed != params
-    (clone / "params.yaml").write_text(changed, "utf-8")
-    _commit(clone, "Train for one epoch")
 
-    only_look = {"PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
-    assert runner.github({}, **only_look) == 1, runner.printed  # one epoch is worse
+    def push(epochs: int) -> tuple[int, str, str]:
+        """The job's exit status, what it took and its log, of a push that changes the epochs."""
+        changed = re.sub(r"(\n  epochs: )\d+", rf"\g<1>{epochs}", params)
+        assert changed != params
+        (clone / "params.yaml").write_text(changed, "utf-8")
+        _commit(clone, f"Train for {epochs} epochs")
+        runner.printed, began, before = "", time.monotonic(), os.times()
+        only_look = {"PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
+        status = runner.github({}, **only_look)
+        _git("checkout", "--", ".", cwd=clone)  # the next job starts from a checkout
+        spent, after = time.monotonic() - began, os.times()
+        cores = sum(after[2:4]) - sum(before[2:4])  # of the finished processes, on all cores
+        return status, f"{spent:.0f} s ({cores:.0f} s of CPU)", runner.printed
+
+    status, first, printed = push(1)
+    assert status == 1, printed  # one epoch is worse
     assert [call.split()[0] for call in runner.calls] == ["npm", "cml"]
+    assert printed.count(", trained, ") == 4  # two more seeds on both sides
     comment = Path(f"{runner.log}.comment.md").read_text("utf-8")
     assert "train.epochs" in comment
+    assert "of 3 trainings before and of 3 after" in comment
     assert "![" in comment
     assert "![" not in runner.summary.read_text("utf-8")
+
+    status, second, printed = push(2)
+    assert status == 1, printed
+    assert printed.count(", trained, ") == 2  # main's come out of the cache
+    assert printed.count(", out of the cache, ") == 4
+    print(f"first push {first}, second {second}, without installing anything")
 
 
 # .ci/run, on a project whose two commands only say which Python they run on
