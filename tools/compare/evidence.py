@@ -11,8 +11,10 @@ T is the variance of the trainings' means; R = (mean square of what is left) / N
 that single images make; D is the variance over the images of the paired difference of the two
 sides' image means, divided by N, which holds R once more. The two maxima take a variance
 component that is estimated below 0 as 0, as a mixed model does.
-The interval is Student's t with Satterthwaite's degrees of freedom, in the form that Hillis gave
-for the same design in radiology, where several readers judge the same cases.
+The interval is Student's t with Satterthwaite's degrees of freedom, as Hillis proposed them for
+radiology, where several readers judge the same cases: the maximum stands in the numerator, mean
+squares alone in the denominator. His readers judge both tests; a training belongs to one side, so
+that each side has a mean square of its own, and the images' is counted as well.
 
 Sources: Hillis, S. L. (2007). A comparison of denominator degrees of freedom methods for multiple
 observer ROC analysis. Statistics in Medicine, 26(3), 596-619. Satterthwaite, F. E. (1946). An
