@@ -160,7 +160,7 @@ def write(
         sections.confusions(of, sections.CONFUSION in drawn),
         sections.images(of, sections.IMAGES in drawn),
         sections.training(of, sections.CURVES in drawn),
-        sections.declared(declared or Declared(), drawn),
+        sections.declared(of, declared or Declared(), drawn),
         sections.history(history),
         sections.stages(of.stages),
         sections.model(of),

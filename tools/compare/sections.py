@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from stages.lib.core import config
-from stages.lib.reporting.alt_text import percent
+from stages.lib.reporting.alt_text import counted, percent
 from tools.compare import dvc_state, evidence, markdown, revisions, scores, sides
 from tools.compare.accuracy import ClassTest
 from tools.compare.comparison import ABSENT, Comparison, class_name, matrices
@@ -102,14 +102,14 @@ def history(entries: Sequence[revisions.Entry]) -> str:
             [markdown.code(entry.commit[:7]), entry.date, markdown.escape(entry.subject), accuracy]
         )
     return markdown.details(
-        f"Accuracy in the history: the last {len(rows)} results",
+        f"Accuracy in the history: the last {counted(len(rows), 'result')}",
         markdown.table(["Commit", "Date", "Subject", "Test accuracy"], rows, "lllr"),
         "From the metrics that Git holds, one training each; the interval is that of the test "
         "images alone. Data sets may differ.",
     )
 
 
-def declared(found: Declared, figures: Collection[str]) -> str:
+def declared(of: Comparison, found: Declared, figures: Collection[str]) -> str:
     """The metrics and plots that dvc.yaml declares beside the pipeline's own."""
     if found.unknown:
         reason = markdown.escape(found.unknown)
@@ -121,7 +121,7 @@ def declared(found: Declared, figures: Collection[str]) -> str:
         for key in dict.fromkeys([*each.after, *each.before])
     ]
     if rows:
-        header = ["File", "Metric", "Before", "After", "Difference"]
+        header = ["File", "Metric", "Before", after_title(of), "Difference"]
         blocks.append(markdown.table(header, rows[:_ROWS], "llrrr"))
     if len(rows) > _ROWS:
         blocks.append(f"And {len(rows) - _ROWS} more.")

@@ -112,6 +112,13 @@ def test_a_plot_that_says_the_same_is_not_drawn_again(made: Repository) -> None:
     assert "out/map of it" not in report
 
 
+def test_results_that_are_out_of_date_are_named_so(made: Repository) -> None:
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
+    report = made.compare("--no-images", "HEAD").report
+    assert "| File | Metric | Before | After, **out of date** | Difference |" in report
+
+
 def test_without_images_the_metrics_are_shown_alone(made: Repository) -> None:
     foreign(made, 5, "ms")
     report = made.compare("--no-images", "HEAD").report

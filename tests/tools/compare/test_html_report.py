@@ -1,13 +1,16 @@
 """The report as a page: complete, alone, and of text that nobody's names break."""
 
 import base64
+import os
 import re
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from tests.stages.lib.reporting.test_page_in_browser import CHROMIUM, CONTRASTS, Browser
 from tests.tools.compare import comparing
 from tests.tools.compare.comparing import Repository, Run, few, wrong
 
@@ -97,3 +100,25 @@ def test_a_page_of_sides_that_cannot_be_compared_is_whole(made: Repository) -> N
     page = Page(PAGE.read_text(encoding="utf-8"))
     assert "the data set changed from pets to birds" in page.text
     assert "Curves after: not known" in page.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Chromium's pipe is opened by POSIX means")
+@pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium on this machine"
+)
+def test_a_browser_shows_all_of_it_and_asks_for_nothing(made: Repository, tmp_path: Path) -> None:
+    made.compare()
+    browser = Browser(tmp_path / "profile")
+    try:
+        for width, dark in ((360, False), (1100, True)):
+            browser.open(PAGE, width=width, dark=dark)
+            images = "Promise.all([...document.images].map(i => i.decode().then(() => i.alt)))"
+            assert len(browser.evaluate(images)) == 3
+            assert browser.evaluate("document.documentElement.scrollWidth") == width
+            assert browser.evaluate(CONTRASTS) >= 4.5
+            asked = [each["request"]["url"] for each in browser.named("Network.requestWillBeSent")]
+            asked = [address for address in asked if not address.startswith("data:")]
+            assert asked == [PAGE.resolve().as_uri()]
+            assert not browser.named("Log.entryAdded")
+    finally:
+        browser.close()
