@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, field
 
 from stages.lib import architectures, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
@@ -36,10 +36,15 @@ REPORTS = Path("reports/train")
 class Params(config.Schema, frozen=True):
     """The section ``train`` of params.yaml; defaults are those of the beginner tutorials."""
 
-    OPTIONS: ClassVar[frozenset[str]] = frozenset({"keep", "monitor", "patience"})
+    OPTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"optimizer_arguments", "keep", "monitor", "patience"}
+    )
     optimizer: Annotated[
         optimizers.Name, Meta(description="a Keras optimizer, by its lower-case name")
     ] = "adam"
+    optimizer_arguments: Annotated[
+        dict[str, float | bool], Meta(description="its own, by their names in Keras")
+    ] = field(default_factory=dict)
     learning_rate: Annotated[float, Meta(gt=0, le=1e38, description="the highest one")] = 0.001
     schedule: Annotated[
         Literal["constant", "cosine", "linear"],
@@ -146,19 +151,21 @@ def fit(
                 images, labels, order, rates[epoch - 1], report, shown.report_every
             )
             results = {"loss": scores.loss, "accuracy": scores.accuracy}
-            if len(validation.labels):
-                held_out = training.evaluate(validation.images, validation.labels)
-                results |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy}
-            if broken := not_finite(model, results):
-                raise diverged(broken, epoch, steps, params)
-            row = {"learning_rate": float(rates[epoch - 1, -1])} | results
-            history.append({name: float(f"{value:.6g}") for name, value in row.items()})
+            with training.averaged():
+                if len(validation.labels):
+                    held_out = training.evaluate(validation.images, validation.labels)
+                    results |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy}
+                if broken := not_finite(model, results):
+                    raise diverged(broken, epoch, steps, params)
+                row = {"learning_rate": float(rates[epoch - 1, -1])} | results
+                history.append({name: float(f"{value:.6g}") for name, value in row.items()})
+                if params.keep == "best" and best.best_epoch(history, params.monitor) == epoch:
+                    kept.keep()
             numbers = ", ".join(f"{name} {value:.4f}" for name, value in results.items())
             shown.line(f"Epoch {epoch}/{params.epochs}: {numbers}")
-            if params.keep == "best" and best.best_epoch(history, params.monitor) == epoch:
-                kept.keep()
             if runtime.is_chief():
                 saved.save(state, history)
+    training.average()
     kept.put()
     batch = slice(params.batch_size)  # the last step may have spoilt what no epoch's loss shows
     last = training.evaluate(split.images[batch], split.labels[batch])
@@ -284,6 +291,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
         that writes nothing.
     """
     params = settings.params
+    optimizers.check(params.optimizer, params.optimizer_arguments)
     runtime.configure(params.threads, params.seed)
     strategy = runtime.strategy()
     split, validation = read_splits()
@@ -299,7 +307,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
         training = loop.Loop(
             model,
-            optimizers.make(params.optimizer, params.weight_decay),
+            optimizers.make(params.optimizer, params.weight_decay, params.optimizer_arguments),
             loop.cross_entropy(num_classes, params.label_smoothing),
             params.batch_size,
             augmentation.make(params.augmentation),

@@ -160,6 +160,22 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"params:train.augmentation.shift": -1},
     ),
+    "params.yaml: train.optimizer_arguments.momentun: unknown key; …": (
+        "train",
+        {"params:train.optimizer_arguments": {"momentun": 0.9}},
+    ),
+    "params.yaml: train.optimizer_arguments.beta_1: expected …, found …": (
+        "train",
+        {"params:train.optimizer_arguments": {"beta_1": 1}},
+    ),
+    "params.yaml: train.optimizer_arguments: expected one way to clip, found …": (
+        "train",
+        {"params:train.optimizer_arguments": {"clipnorm": 1, "clipvalue": 1}},
+    ),
+    "params.yaml: train.optimizer_arguments.ema_momentum: expected use_ema beside it, found none…": (
+        "train",
+        {"params:train.optimizer_arguments": {"ema_momentum": 0.9}},
+    ),
     "params.yaml: train.keep: expected one of …; found …": ("train", {"params:train.keep": "bets"}),
     "params.yaml: train.keep: expected last without a validation split, found …": (
         "train",

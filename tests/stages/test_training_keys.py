@@ -81,7 +81,7 @@ def test_keys_at_their_defaults_leave_every_byte_as_it_is(
     train(ready, run_stage)
     expected = outputs()
     assert b"train.keep" not in expected["run.json"]
-    train(ready, run_stage, keep="last", monitor="val_loss", patience=None)
+    train(ready, run_stage, keep="last", monitor="val_loss", patience=None, optimizer_arguments={})
     assert outputs() == expected
 
 
@@ -141,7 +141,35 @@ def test_the_best_epoch_needs_a_validation_split(
     assert not MODEL.exists()
 
 
+def test_momentum_is_handed_to_the_optimizer(ready: Any, run_stage: Callable[[str], Any]) -> None:
+    train(ready, run_stage, optimizer="sgd", learning_rate=0.01)
+    plain = metrics()["train_loss"]
+    train(ready, run_stage, optimizer_arguments={"momentum": 0.9})
+    assert metrics()["train_loss"] < 0.9 * plain
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_with_an_average_validation_and_model_are_those_of_the_averaged_weights(
+    keep: str, overfitting: Any, run_stage: Callable[[str], Any]
+) -> None:
+    train(overfitting, run_stage)
+    raw = history()
+    train(
+        overfitting, run_stage, keep=keep,
+        optimizer_arguments={"use_ema": True, "ema_momentum": 0.95},
+    )  # fmt: skip
+    rows = history()
+    assert [row["loss"] for row in rows] == [row["loss"] for row in raw]  # training is the same
+    assert rows[-1]["val_loss"] != pytest.approx(raw[-1]["val_loss"], rel=1e-3)
+    losses = [row["val_loss"] for row in rows]
+    epoch = 1 + losses.index(min(losses)) if keep == "best" else 12
+    assert metrics()["val_loss"] == losses[epoch - 1]
+    assert scores("validation")[0] == pytest.approx(losses[epoch - 1], rel=1e-4)
+    assert (epoch < 12) == (keep == "best")
+
+
 INTERRUPTED: list[dict[str, Any]] = [
+    {"optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5}},
     {"keep": "best"},
     {"keep": "best", "monitor": "val_accuracy", "patience": 3},
 ]

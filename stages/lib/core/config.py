@@ -96,7 +96,9 @@ def recorded(content: Schema) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for field in msgspec.structs.fields(content):
         value_ = getattr(content, field.name)
-        if field.name in content.OPTIONS and value_ == field.default:
+        factory = field.default_factory
+        default = field.default if factory is msgspec.NODEFAULT else factory()
+        if field.name in content.OPTIONS and value_ == default:
             continue
         is_section = isinstance(value_, Schema)
         plain[field.name] = recorded(value_) if is_section else msgspec.to_builtins(value_)

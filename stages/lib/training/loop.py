@@ -7,7 +7,8 @@ index inside one ``tf.while_loop``, and Python is back only for the next epoch o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -130,6 +131,33 @@ class Loop:
             batch = slice(start, start + batch_size)
             totals += self._test(images[batch], labels[batch])
         return _mean(totals, len(labels))
+
+    def average(self) -> None:
+        """Gives the model the averaged weights, if the optimizer keeps any (``use_ema``)."""
+        for variable, mean in self._averages():
+            variable.assign(mean.value)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The block in which the model has the averaged weights, if there are any."""
+        before = [(variable, np.array(variable.numpy())) for variable, _ in self._averages()]
+        self.average()
+        try:
+            yield
+        finally:
+            for variable, value in before:
+                variable.assign(value)
+
+    def _averages(self) -> list[tuple[keras.Variable, keras.Variable]]:
+        """Each variable whose moving average the optimizer keeps, and that average."""
+        if not self._optimizer.use_ema:
+            return []
+        pairs = zip(
+            self._optimizer._trainable_variables,
+            self._optimizer._model_variables_moving_average,
+            strict=True,
+        )
+        return [(variable, mean) for variable, mean in pairs if mean is not None]
 
     def _steps(
         self,

@@ -99,6 +99,55 @@ def test_equals_keras_with_momentum(momentum: float, nesterov: bool) -> None:
     assert np.abs(without.variables[0].numpy() - ours.variables[0].numpy()).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sgd", {"momentum": 0.9, "nesterov": True}),
+        ("sgd", {"momentum": 0.5, "clipnorm": 0.05}),
+        ("sgd", {"global_clipnorm": 0.05}),
+        ("sgd", {"clipvalue": 0.01}),
+        ("adam", {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.01}),
+        ("adam", {"amsgrad": True}),
+        ("adamw", {"beta_1": 0.8, "global_clipnorm": 0.01}),
+        ("rmsprop", {"rho": 0.5, "momentum": 0.5, "centered": True}),
+        ("sgd", {"use_ema": True, "ema_momentum": 0.8, "momentum": 0.9}),
+        ("adamw", {"use_ema": True, "ema_momentum": 0.5, "clipnorm": 0.1}),
+    ],
+    ids=str,
+)
+def test_equals_keras_with_the_optimizer_s_own_arguments(
+    name: str, arguments: dict[str, float | bool]
+) -> None:
+    import keras
+
+    optimizers.check(name, arguments)
+    ours, theirs, plain = network(True), network(True), network(True)
+    training = loop.Loop(ours, optimizers.make(name, 0.05, arguments), loop.cross_entropy(3), 16)
+    images, labels = loop.as_tensor(IMAGES), loop.as_tensor(LABELS)
+    for _ in range(2):
+        training.epoch(images, labels, ORDER, rates(5))
+    kind = next(kind for other, kind in vars(keras.optimizers).items() if other.lower() == name)
+    optimizer = kind(weight_decay=0.05, **arguments)
+    train_by_keras(theirs, optimizer)
+    variables = [*theirs.variables, *optimizer.variables]
+    for mine, other in zip(training.variables, variables, strict=True):
+        assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
+    raw = [variable.numpy().copy() for variable in ours.variables]
+    optimizer.finalize_variable_values(theirs.trainable_variables)
+    with training.averaged():
+        for mine, other in zip(ours.variables, theirs.variables, strict=True):
+            assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
+        expected = theirs.evaluate(IMAGES, LABELS, verbose=0)
+        assert training.evaluate(IMAGES, LABELS).loss == pytest.approx(expected, rel=1e-4)
+        moved = np.abs(ours.variables[0].numpy() - raw[0]).max()
+        assert (moved > 1e-3) == ("use_ema" in arguments)
+    for variable, before in zip(ours.variables, raw, strict=True):
+        assert (variable.numpy() == before).all()
+    train(plain, optimizers.make(name, 0.05))
+    if arguments.keys() - {"use_ema", "ema_momentum", "amsgrad"}:  # whose effect here is slight
+        assert np.abs(plain.variables[0].numpy() - raw[0]).max() > 1e-5
+
+
 @pytest.mark.parametrize("activity", [0.0, 0.03])
 def test_losses_contain_the_penalties_as_keras_has_it(activity: float) -> None:
     import keras
