@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 from msgspec import Meta, field
@@ -16,10 +16,12 @@ from stages.lib.training import (
     augmentation,
     best,
     checkpoint,
+    class_weights,
     loop,
     optimizers,
     progress,
     schedule,
+    standardization,
     typicality,
 )
 from stages.lib.training.augmentation import Augmentation
@@ -37,7 +39,7 @@ class Params(config.Schema, frozen=True):
     """The section ``train`` of params.yaml; defaults are those of the beginner tutorials."""
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
-        {"optimizer_arguments", "keep", "monitor", "patience"}
+        {"optimizer_arguments", "class_weights", "standardize", "keep", "monitor", "patience"}
     )
     optimizer: Annotated[
         optimizers.Name, Meta(description="a Keras optimizer, by its lower-case name")
@@ -69,6 +71,12 @@ class Params(config.Schema, frozen=True):
     threads: Annotated[
         int, Meta(ge=1, le=1024, description="threads of one operation; part of the result")
     ] = 1
+    class_weights: Annotated[
+        Literal["none", "balanced"], Meta(description="balanced: rare classes count as much")
+    ] = "none"
+    standardize: Annotated[
+        bool, Meta(description="mean 0 and deviation 1 by channel, inside the model")
+    ] = False
     keep: Annotated[
         Literal["last", "best"], Meta(description="the epoch whose weights are the model's")
     ] = "last"
@@ -239,9 +247,19 @@ def run_record(
                 "output": " x ".join(str(size) for size in layer.output.shape[1:]),
                 "parameters": layer.count_params(),
             }
-            for layer in model.layers
+            for layer in layers(model, settings.params.standardize)
         ],
     }
+
+
+def layers(model: keras.Model, standardize: bool) -> list[keras.layers.Layer]:
+    """The layers of a model, with those of the network that stands behind the standardization."""
+    outer: list[keras.layers.Layer] = list(model.layers)
+    if not standardize:
+        return outer
+    *first, network = outer
+    inner = cast(keras.Model, network).layers
+    return [*first, *(layer for layer in inner if not isinstance(layer, keras.layers.InputLayer))]
 
 
 def read_splits() -> tuple[split_file.Split, split_file.Split]:
@@ -302,6 +320,8 @@ def main(settings: Settings) -> Callable[[], None] | None:
         model = architectures.build(
             settings.architecture, split.images.shape[1:], num_classes, settings.arguments
         )
+        if params.standardize:
+            model = standardization.standardized(model, split.images)
     architectures.refuse_unloadable(settings.architecture, model)
     saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
@@ -312,6 +332,9 @@ def main(settings: Settings) -> Callable[[], None] | None:
             params.batch_size,
             augmentation.make(params.augmentation),
             params.seed,
+            class_weights.balanced(split.labels, num_classes)
+            if params.class_weights == "balanced"
+            else None,
         )
         model.summary(line_length=80)
         batch = slice(params.batch_size)

@@ -176,6 +176,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"params:train.optimizer_arguments": {"ema_momentum": 0.9}},
     ),
+    "params.yaml: train.class_weights: expected one of …; found …": (
+        "train",
+        {"params:train.class_weights": "balance"},
+    ),
+    "params.yaml: train.standardize: expected …, found …": (
+        "train",
+        {"params:train.standardize": "yes, please"},
+    ),
     "params.yaml: train.keep: expected one of …; found …": ("train", {"params:train.keep": "bets"}),
     "params.yaml: train.keep: expected last without a validation split, found …": (
         "train",

@@ -81,7 +81,10 @@ def test_keys_at_their_defaults_leave_every_byte_as_it_is(
     train(ready, run_stage)
     expected = outputs()
     assert b"train.keep" not in expected["run.json"]
-    train(ready, run_stage, keep="last", monitor="val_loss", patience=None, optimizer_arguments={})
+    train(
+        ready, run_stage, keep="last", monitor="val_loss", patience=None, optimizer_arguments={},
+        class_weights="none", standardize=False,
+    )  # fmt: skip
     assert outputs() == expected
 
 
@@ -168,7 +171,55 @@ def test_with_an_average_validation_and_model_are_those_of_the_averaged_weights(
     assert (epoch < 12) == (keep == "best")
 
 
+def test_balanced_classes_recall_the_rare_one_as_often(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    random = np.random.default_rng(1)
+    for name in ("train", "validation"):  # one image in ten is of class 1, and little brighter
+        path = Path(f"data/normalized/{name}.npz")
+        labels = (np.arange(200) % 10 == 0).astype(np.int64)
+        noise = random.random((200, 4, 4)) * 0.8 + 0.1 * labels[:, None, None]
+        images = noise.astype(np.float32)
+        split_file.write(path, replace(split_file.read(path), images=images, labels=labels))
+
+    def recalls() -> Any:
+        import keras
+
+        split = split_file.read(Path("data/normalized/validation.npz"))
+        predicted = keras.saving.load_model(MODEL)(split.images).numpy().argmax(axis=1)
+        return [(predicted[split.labels == label] == label).mean() for label in (0, 1)]
+
+    train(ready, run_stage, augmentation={}, label_smoothing=0.0, epochs=8, learning_rate=0.01)
+    before, plain = recalls(), metrics()
+    assert before[0] > 0.9
+    train(ready, run_stage, class_weights="balanced")
+    after = recalls()
+    assert after[1] > before[1] + 0.3
+    assert sum(after) > sum(before)
+    assert scores("validation")[0] == pytest.approx(metrics()["val_loss"], rel=1e-4)  # not weighted
+    assert metrics()["untrained_loss"] == plain["untrained_loss"]
+
+
+def test_standardization_travels_with_the_model(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    for name in ("train", "validation", "test"):  # faint images
+        path = Path(f"data/normalized/{name}.npz")
+        split = split_file.read(path)
+        split_file.write(path, replace(split, images=(split.images / 50).astype(np.float32)))
+    train(ready, run_stage, augmentation={}, label_smoothing=0.0, epochs=2)
+    plain = metrics()["val_loss"]
+    train(ready, run_stage, standardize=True)
+    assert metrics()["val_loss"] < 0.5 * plain
+    assert scores("validation")[0] == pytest.approx(metrics()["val_loss"], rel=1e-2)
+    names = [layer["type"] for layer in json.loads((REPORTS / "run.json").read_text())["layers"]]
+    assert names == ["InputLayer", "Rescaling", "Flatten", "Dense", "Dropout", "Dense"]
+    assert run_stage("evaluate").code == 0
+    assert json.loads(Path("reports/evaluate/metrics.json").read_text())["accuracy"] > 0.9
+
+
 INTERRUPTED: list[dict[str, Any]] = [
+    {"class_weights": "balanced", "standardize": True},
     {"optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5}},
     {"keep": "best"},
     {"keep": "best", "monitor": "val_accuracy", "patience": 3},

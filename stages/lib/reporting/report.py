@@ -152,6 +152,7 @@ def _results(results: Results) -> dict[str, object]:
         "kept_epoch": f"{training.get('best_epoch', training['epochs']):,}",
         "best_of": _best_of(results),
         "label_smoothing": f"{smoothing:g}" if isinstance(smoothing, float) and smoothing else "",
+        "class_weights": results.run.parameters.get("train.class_weights", "none") != "none",
         "untrained_loss": f"{training['untrained_loss']:.4f}",
         "chance_loss": f"{math.log(classes):.4f}",
         "classes": classes,

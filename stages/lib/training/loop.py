@@ -52,6 +52,8 @@ class Loop:
         augment: Images of a step and a seed, int32 (2,), for ``tf.random.stateless_*`` to images of
             the same shape.
         seed: The first of augment's two; the second numbers steps and replicas.
+        class_weights: K factors of the training losses by label, as Keras's ``class_weight``;
+            evaluation has none.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class Loop:
         batch_size: int,
         augment: Augment | None = None,
         seed: int = 0,
+        class_weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         import tensorflow as tf
 
         self._model, self._optimizer, self._loss = model, optimizer, loss
         self._batch_size, self._augment, self._seed = batch_size, augment, seed
+        self._class_weights = class_weights
         self._strategy = tf.distribute.get_strategy()
         self._replicas: int = self._strategy.num_replicas_in_sync
         if not optimizer.built:
@@ -193,6 +197,8 @@ class Loop:
         with tf.GradientTape() as tape:
             outputs = self._model(inputs, training=True)
             losses = self._loss(labels, outputs)
+            if self._class_weights is not None:
+                losses *= tf.gather(self._class_weights, labels)
             losses = losses if weights is None else losses * weights
             penalties = sum(self._model.losses) / self._replicas
             loss = tf.reduce_sum(losses) / size + penalties

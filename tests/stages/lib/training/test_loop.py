@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stages.lib.training import loop, optimizers
+from stages.lib.training import class_weights, loop, optimizers
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -146,6 +146,34 @@ def test_equals_keras_with_the_optimizer_s_own_arguments(
     train(plain, optimizers.make(name, 0.05))
     if arguments.keys() - {"use_ema", "ema_momentum", "amsgrad"}:  # whose effect here is slight
         assert np.abs(plain.variables[0].numpy() - raw[0]).max() > 1e-5
+
+
+def test_equals_keras_with_class_weights() -> None:
+    import keras
+
+    def compiled() -> Any:
+        model = network(True)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(0.01), loss)
+        return model
+
+    weights = class_weights.balanced(np.array([0] * 4 + [1] * 2 + [2]), 3)
+    ours, theirs = network(True), compiled()
+    cross_entropy = loop.cross_entropy(3)
+    training = loop.Loop(
+        ours, optimizers.make("adam", 0.0), cross_entropy, 35, class_weights=weights
+    )
+    images, labels = loop.as_tensor(IMAGES), loop.as_tensor(LABELS)
+    scores = training.epoch(images, labels, np.arange(70), rates(2))
+    history = theirs.fit(
+        IMAGES, LABELS, batch_size=35, shuffle=False, verbose=0,
+        class_weight=dict(enumerate(weights.tolist())), validation_data=(IMAGES, LABELS),
+    ).history  # fmt: skip
+    assert scores.loss == pytest.approx(history["loss"][0], rel=1e-4)
+    held_out = training.evaluate(IMAGES, LABELS)
+    assert held_out.loss == pytest.approx(history["val_loss"][0], rel=1e-4)
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
 
 
 @pytest.mark.parametrize("activity", [0.0, 0.03])
