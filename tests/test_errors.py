@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -31,6 +32,7 @@ from tests.faults.prepared import ENVIRONMENT, prepare
 from tests.tools import model_fixtures
 from tools.export import __main__ as export
 from tools.export import formats
+from tools.predict import __main__ as predict
 
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 DELETED = object()
@@ -945,6 +947,41 @@ def saved_by_keras() -> None:
     model.save("models/model.keras")
 
 
+def predicted(
+    *arguments: str, content: bytes = b"", shape: tuple[int, ...] = (6, 6)
+) -> Callable[[World], str]:
+    """The error of tools.predict on a file called like its last argument."""
+
+    def act(world: World) -> str:
+        world.prepare("evaluate")
+        model_fixtures.put_model(model_fixtures.network(shape=shape))
+        Path("empty").mkdir()
+        for name in ("broken.png", "white.png"):
+            Path(name).write_bytes(content)
+        world.capture.readouterr()
+        assert predict.main(arguments) == 1
+        return Finished(1, *world.capture.readouterr()).message
+
+    return act
+
+
+def white() -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (6, 6), 255).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def scaled_otherwise(world: World) -> str:
+    with world.patch.context() as patch:
+        plain = model_fixtures.metadata
+        patch.setattr(
+            model_fixtures,
+            "metadata",
+            lambda *given: msgspec.structs.replace(plain(*given), pixel_max=16.0),
+        )
+        return predicted("--raw", "white.png", content=white())(world)
+
+
 TOOLS: dict[str, Callable[[World], str]] = {
     "models/model.keras: expected a Keras model with class names …, found: …": exported(
         "litert", change=saved_by_keras
@@ -957,6 +994,13 @@ TOOLS: dict[str, Callable[[World], str]] = {
     "exports/litert: expected a model that converts and runs, found: …": exported("litert"),
     "exports/saved_model: expected the model's labels and probabilities …, found …": exported(
         "saved_model"
+    ),
+    "nowhere.png: not found. …": predicted("nowhere.png"),
+    "empty: expected images, found none. …": predicted("empty"),
+    "broken.png: expected an image, found: …": predicted("broken.png", content=b"text"),
+    "white.png: expected raw values up to …, found …": scaled_otherwise,
+    "models/model.keras: expected a model of images with 1 or 3 channels, found …": predicted(
+        "white.png", shape=(6, 6, 2)
     ),
 }
 

@@ -1,0 +1,313 @@
+import csv
+import io
+import json
+import os
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from stages.lib import model_file, split_file
+from stages.lib.training import typicality
+from tests.conftest import Repository
+from tests.tools import model_fixtures
+from tools.predict import __main__ as predict
+from tools.predict import answers, image_files
+
+pytestmark = pytest.mark.usefixtures("tensorflow", "project")
+
+
+def png(pixels: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def pixels() -> npt.NDArray[np.uint8]:
+    """The 40 test images of a model in the working folder, as bytes."""
+    model_fixtures.put_model(model_fixtures.network())
+    path = Path("data/normalized/test.npz")
+    test = split_file.read(path)
+    levels = np.rint(test.images * 255).astype(np.uint8)
+    exact = np.divide(levels, np.float32(255), dtype=np.float32)
+    split_file.write(path, replace(test, images=exact))
+    return levels
+
+
+def expected() -> npt.NDArray[np.float64]:
+    """The probabilities of the test images by Keras and the definition of a softmax."""
+    import keras
+
+    model = keras.saving.load_model("models/model.keras")
+    images = split_file.read(Path("data/normalized/test.npz")).images
+    powers = np.exp(model(images, training=False).numpy().astype(np.float64))
+    probabilities: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    """The answers as JSON."""
+    capsys.readouterr()
+    assert predict.main(["--json", *arguments]) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def save_all(pixels: npt.NDArray[np.uint8], folder: str = "test") -> None:
+    Path(folder).mkdir()
+    for number, image in enumerate(pixels):
+        Path(folder, f"{number:02}.png").write_bytes(png(image))
+
+
+def check(found: list[dict[str, Any]]) -> None:
+    probabilities = expected()
+    assert len(found) == len(probabilities)
+    for answer, row in zip(found, probabilities, strict=True):
+        by_class = {entry["class"]: entry["probability"] for entry in answer["classes"]}
+        assert by_class == pytest.approx(
+            dict(zip(model_fixtures.NAMES, row, strict=True)), abs=1.5e-6
+        )
+        assert list(by_class.values()) == sorted(by_class.values(), reverse=True)
+
+
+def test_a_folder_an_archive_and_files_give_the_probabilities_of_the_arrays(
+    pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_all(pixels)
+    check(told(capsys, "--top", "3", "test"))
+    with zipfile.ZipFile("all.zip", "w") as archive:
+        for path in sorted(Path("test").iterdir()):
+            archive.write(path)
+        archive.writestr("readme.txt", "no image")
+    found = told(capsys, "--top", "9", "all.zip")
+    check(found)
+    assert found[0]["file"] == "all.zip:test/00.png"
+    check(told(capsys, "--top", "3", *sorted(map(str, Path("test").iterdir()))))
+
+
+def test_files_of_two_archives_are_not_mixed_up(
+    pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, part in (("a", pixels[:20]), ("b", pixels[20:])):
+        with zipfile.ZipFile(f"{name}.zip", "w") as archive:
+            for number, image in enumerate(part):
+                archive.writestr(f"{number}.png", png(image))
+    check(told(capsys, "--top", "3", "a.zip", "b.zip"))
+
+
+def test_the_standard_input_is_an_image(
+    pixels: npt.NDArray[np.uint8],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(png(pixels[0])))
+    monkeypatch.setattr(sys, "stdin", stream)
+    (found,) = told(capsys, "-")
+    assert found["file"] == "-"
+    assert found["classes"][0]["probability"] == pytest.approx(expected()[0].max(), abs=1.5e-6)
+
+
+def test_inverted_images_give_what_the_others_gave(
+    pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_all(255 - pixels, "inverted")
+    check(told(capsys, "--top", "3", "--invert", "inverted"))
+
+
+def test_raw_values_are_scaled_by_the_data_sets_own_range(
+    pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    levels = (pixels // 16).astype(np.uint8)  # 0 to 15, of 16
+    metadata = replace_metadata(pixel_max=16.0)
+    model_file.save(keras.saving.load_model("models/model.keras"), MODEL, metadata)
+    path = Path("data/normalized/test.npz")
+    images = np.divide(levels, np.float32(16), dtype=np.float32)
+    split_file.write(path, replace(split_file.read(path), images=images))
+    save_all(levels)
+    check(told(capsys, "--top", "3", "--raw", "test"))
+    capsys.readouterr()
+    Path("white.png").write_bytes(png(np.full((6, 6), 255, np.uint8)))
+    assert predict.main(["--raw", "white.png"]) == 1
+    assert capsys.readouterr().err == (
+        "ERROR: white.png: expected raw values up to 16, found 255.\n"
+        "Leave out --raw, or name files of raw values.\n"
+    )
+
+
+MODEL = Path("models/model.keras")
+
+
+def replace_metadata(**changes: Any) -> model_file.Metadata:
+    return msgspec.structs.replace(model_file.read_metadata(MODEL), **changes)
+
+
+@pytest.mark.parametrize(
+    ("resize", "background", "column"),
+    [("pad", 0.0, [0, 255, 0]), ("pad", 1.0, [255, 255, 255]), ("stretch", 0.0, [255] * 3)],
+)
+def test_an_image_of_another_size_is_fitted_as_the_model_says(
+    resize: str, background: float, column: list[int]
+) -> None:
+    metadata = model_fixtures.metadata((6, 6, 3))
+    metadata = msgspec.structs.replace(metadata, resize=resize, background=background)
+    prepare = image_files.preparation(metadata, invert=False, raw=False)
+    wide = png(np.full((20, 60), 255, np.uint8))  # grey, for a model of colours
+    image = prepare(image_files.Source("wide.png", lambda: wide))
+    assert image.shape == (6, 6, 3)
+    assert image[[0, 2, 5], 3, 0].tolist() == [value / 255 for value in column]
+    dark = png(np.zeros((20, 60), np.uint8))
+    inverted = image_files.preparation(metadata, invert=True, raw=False)
+    assert (inverted(image_files.Source("dark.png", lambda: dark)) == image).all()
+
+
+def test_what_resembles_no_training_image_is_told_in_words(
+    pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("black.png").write_bytes(png(np.zeros((6, 6), np.uint8)))
+    Path("usual.png").write_bytes(png(pixels[0]))
+    black, usual = told(capsys, "black.png", "usual.png")
+    assert "brightness 0.00, there 0." in black["difference"]
+    assert black["typicality"] == 0
+    assert usual["difference"] == ""
+    assert usual["typicality"] > 0
+    assert predict.main(["black.png"]) == 0
+    assert "unlike the training images: brightness 0.00" in capsys.readouterr().out
+
+
+def test_an_inverted_image_is_recognized_as_one() -> None:
+    dark = (model_fixtures.images(200) * 0.3).astype(np.float32)
+    metadata = msgspec.structs.replace(
+        model_fixtures.metadata((6, 6)), typical=typicality.describe(dark)
+    )
+    image = 1 - dark[0]
+    values = typicality.properties(image[None])[0].tolist()
+    assert predict._difference(image, values, metadata).endswith("resembles them: --invert")
+    values = typicality.properties(dark[:1])[0].tolist()
+    assert predict._difference(dark[0], values, metadata) == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "an empty file"),
+        (b"no image at all", "no BMP, GIF, JPEG, PNG, TIFF or WebP"),
+        ("half", ""),
+    ],
+)
+def test_garbage_is_named_and_the_others_are_answered(
+    content: Any, reason: str, pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_all(pixels[:3])
+    broken = png(pixels[3])[:60] if content == "half" else content
+    Path("test/01.png").write_bytes(broken)
+    assert predict.main(["test", "--csv"]) == 1
+    out, err = capsys.readouterr()
+    assert [row["file"] for row in csv.DictReader(io.StringIO(out))] == [
+        "test/00.png",
+        "test/02.png",
+    ]
+    assert err.startswith("ERROR: test/01.png: expected an image, found: ")
+    assert reason in err
+    assert len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png"], "nowhere.png: not found.\nName an image, a folder, an archive, or -."),
+        (["empty"], "empty: expected images, found none.\nImages end in .bmp, .gif, .jpeg, "),
+        (["no.zip"], "no.zip: expected a whole zip, tar or tar.gz archive, found: "),
+        (["--model", "none.keras", "x.png"], "none.keras: not found; an earlier stage makes it."),
+    ],
+)
+def test_mistakes_are_named(
+    arguments: list[str],
+    message: str,
+    pixels: npt.NDArray[np.uint8],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("empty").mkdir()
+    Path("no.zip").write_bytes(b"PK no archive")
+    Path("x.png").write_bytes(png(pixels[0]))
+    assert predict.main(arguments) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"ERROR: {message}")
+    assert len(err.splitlines()) == 2
+
+
+def test_the_three_ways_to_show_answers() -> None:
+    found = [
+        answers.Answer("a.png", ["靴", "bag"], [0.25, 0.75], 0.4, ""),
+        answers.Answer("long/name.png", ["靴", "bag"], [0.9, 0.1], 0, "brightness 1.00"),
+    ]
+    unlike = "unlike the training images: brightness 1.00"
+    assert answers.table(found, 2).splitlines() == [
+        "file           class  probability  class  probability  typical",
+        "a.png          bag    75.00 %      靴     25.00 %      40 %",
+        "long/name.png  靴     90.00 %      bag    10.00 %      0 %      " + unlike,
+    ]
+    assert answers.comma_separated(found, 1) == (
+        "file,class,probability,typicality,difference\n"
+        "a.png,bag,0.750000,0.4000,\n"
+        "long/name.png,靴,0.900000,0.0000,brightness 1.00\n"
+    )
+    assert json.loads(answers.as_json(found, 1))[0] == {
+        "file": "a.png",
+        "classes": [{"class": "bag", "probability": 0.75}],
+        "typicality": 0.4,
+        "difference": "",
+    }
+
+
+def agree(repository: Repository, name: str, *options: str) -> None:
+    """Compares what evaluate wrote of each test image with what predict says of its file."""
+    folder = repository.path
+    test = split_file.read(folder / "data/normalized/test.npz")
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for number, image in enumerate(test.images):
+            levels = np.rint(image * test.pixel_max).astype(np.uint8)
+            archive.writestr(f"{number:05}.png", png(levels))
+    count = str(len(test.class_names))
+    done = repository.run("python", "-m", "tools.predict", "--csv", "--top", count, *options, name)
+    assert done.code == 0, done.err
+    labels = {f"probability_{label}": text for label, text in enumerate(test.class_names)}
+    with (folder / "reports/evaluate/predictions.csv").open(encoding="utf-8") as stream:
+        written = [
+            {labels.get(key, key): text for key, text in row.items()}
+            for row in csv.DictReader(stream)
+        ]
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert len(rows) == len(written) == len(test.labels)
+    for row, wrote in zip(rows, written, strict=True):
+        ranks = ["", *(f"_{at}" for at in range(2, len(labels) + 1))]
+        said = {row[f"class{rank}"]: row[f"probability{rank}"] for rank in ranks}
+        assert said == {text: wrote[text] for text in test.class_names}, row["file"]
+
+
+@pytest.mark.slow
+def test_every_test_image_of_the_digits_gives_the_very_probabilities_that_evaluate_wrote(
+    repository: Repository,
+) -> None:
+    assert repository.run("dvc", "repro", "evaluate", DATASET_MIRROR="").code == 0
+    agree(repository, "digits.zip", "--raw")
+
+
+@pytest.mark.real_data
+def test_all_images_of_mnist_give_the_very_probabilities_that_evaluate_wrote(
+    repository: Repository, mirror: Path
+) -> None:
+    recipe = repository.path / "recipes/mnist-mlp-logits.yaml"
+    (repository.path / "params.yaml").write_bytes(recipe.read_bytes())
+    environment = {"DATASET_MIRROR": os.fspath(mirror)}
+    assert repository.run("dvc", "repro", "evaluate", **environment).code == 0
+    agree(repository, "mnist.zip")

@@ -1,0 +1,118 @@
+"""The images that a command names, and how each becomes what the model takes."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib import model_file
+from stages.lib.core.errors import UserError
+from stages.lib.data import archives, decoding
+
+Image = npt.NDArray[np.float32]
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz")
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image file that has not been decoded.
+
+    Attributes:
+        name: What the answer calls it.
+        read: Gives its content.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+Prepare = Callable[[Source], Image]
+
+
+def find(file: str) -> Iterator[Source]:
+    """The images that one word of the command names, in the order of their names.
+
+    Raises:
+        UserError: There is nothing of that name, or no image in it, or an archive is refused.
+    """
+    path = Path(file)
+    if file == STDIN:
+        yield Source(STDIN, sys.stdin.buffer.read)
+    elif path.is_dir():
+        names = sorted(part for part in path.rglob("*") if part.name.lower().endswith(SUFFIXES))
+        _check(file, len(names))
+        yield from (Source(part.as_posix(), part.read_bytes) for part in names if part.is_file())
+    elif not path.exists():
+        raise UserError(f"{file}: not found.\nName an image, a folder, an archive, or -.")
+    elif file.lower().endswith(_PACKED):
+        yield from _packed(path)
+    else:
+        yield Source(file, path.read_bytes)
+
+
+def _packed(path: Path) -> Iterator[Source]:
+    """The images of an archive, which is read once, as they are asked for in its order."""
+    names = [
+        member.name for member in archives.members(path) if member.name.lower().endswith(SUFFIXES)
+    ]
+    _check(path.as_posix(), len(names))
+    contents = archives.contents(path, set(names))
+    for name in names:
+        yield Source(f"{path.as_posix()}:{name}", lambda: next(contents)[1])
+
+
+def _check(file: str, count: int) -> None:
+    if not count:
+        raise UserError(
+            f"{file}: expected images, found none.\nImages end in {', '.join(SUFFIXES)}."
+        )
+
+
+def preparation(metadata: model_file.Metadata, invert: bool, raw: bool) -> Prepare:
+    """The function that makes of an image file what the model takes, H x W or H x W x C, 0 to 1.
+
+    Args:
+        metadata: What the model's file says.
+        invert: Whether dark becomes light.
+        raw: Whether the file holds raw values of the data set, from 0 to its ``pixel_max``.
+
+    Raises:
+        UserError: The model takes images of 2, 4 or more channels.
+    """
+    shape = tuple(metadata.input_shape)
+    if shape[2:] not in ((), (1,), (3,)):
+        raise UserError(
+            f"models/model.keras: expected a model of images with 1 or 3 channels, found {shape}.\n"
+            "Image files have no others; call the model on arrays."
+        )
+    background = round(decoding.WHITE * metadata.background)
+    target = decoding.Target(
+        (shape[0], shape[1]),
+        "rgb" if shape[2:] == (3,) else "grey",
+        metadata.resize,
+        decoding.WHITE - background if invert else background,
+    )
+    white = np.float32(metadata.pixel_max if raw else decoding.WHITE)
+
+    def prepare(source: Source) -> Image:
+        try:
+            decoded = decoding.decode(source.read(), target.background)
+        except decoding.UnreadableError as error:
+            raise UserError(
+                f"{source.name}: expected an image, found: {error}.\nMend it or leave it out."
+            ) from None
+        pixels = np.divide(decoding.array(decoded.image, target), white, dtype=np.float32)
+        if pixels.max() > 1:
+            raise UserError(
+                f"{source.name}: expected raw values up to {white:g}, found "
+                f"{pixels.max() * white:g}.\nLeave out --raw, or name files of raw values."
+            )
+        image: Image = 1 - pixels if invert else pixels
+        return image.reshape(shape)
+
+    return prepare
