@@ -17,6 +17,7 @@ from stages.lib.reporting import (
     drawing,
     figures,
     image_grids,
+    model_card,
     page,
     report,
     stage_outputs,
@@ -55,6 +56,7 @@ INPUTS = [
 
 FIGURES = Path("reports/figures")
 PAGE = Path("reports/index.html")
+CARD = Path("reports/model_card.md")
 
 
 class Params(config.Schema, frozen=True):
@@ -115,6 +117,7 @@ def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
         title=settings.entry.title,
         licence=settings.entry.licence,
         citation=settings.entry.citation,
+        class_names=train.class_names,
         names=drawing.drawable(train.class_names),
         local_names=drawing.shortened(local_names),
         language=language,
@@ -202,7 +205,7 @@ def draw(
 
 
 def main(settings: Settings) -> None:
-    """Writes reports/figures/ and reports/index.html."""
+    """Writes reports/figures/, reports/model_card.md and reports/index.html."""
     train = split_file.read_first(TRAIN_IMAGES, settings.params.samples)
     test = split_file.read(TEST_IMAGES)
     held_out = {"test": test, "validation": split_file.read(VALIDATION_IMAGES)}
@@ -216,6 +219,7 @@ def main(settings: Settings) -> None:
         temporary.mkdir()
         for name, png in pngs.items():
             (temporary / f"{name}.png").write_bytes(png)
+    files.write_text(CARD, model_card.render(dataset, results, data))
     files.write_text(PAGE, report.render(dataset, results, data, pngs))
     size = PAGE.stat().st_size / 1e6
     print(f"{len(pngs)} figures in {FIGURES.as_posix()}/, {PAGE.as_posix()} of {size:.1f} MB")

@@ -34,7 +34,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def outputs(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in [folder / "reports/index.html", *(folder / "reports/figures").iterdir()]
+        for path in [
+            folder / "reports/index.html",
+            folder / "reports/model_card.md",
+            *(folder / "reports/figures").iterdir(),
+        ]
     }
 
 

@@ -31,6 +31,7 @@ class Dataset:
         title: Of the publication.
         licence: Of the publication.
         citation: Of the publication.
+        class_names: K class names as the data set has them, in English.
         names: K class names as figures show them.
         local_names: K class names as the page shows them.
         language: Of ``local_names``, such as zh.
@@ -43,6 +44,7 @@ class Dataset:
     title: str
     licence: str
     citation: str
+    class_names: Sequence[str]
     names: Sequence[str]
     local_names: Sequence[str]
     language: str

@@ -1,0 +1,95 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.lib.metrics import wilson_interval
+from stages.lib.reporting import model_card
+from tests.stages import plot_inputs
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("card")
+    plot_inputs.made_page(folder)
+    return Path(folder, "reports/model_card.md").read_text(encoding="utf-8")
+
+
+def header(card: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(card.split("---\n")[1])
+    return content
+
+
+def rows(card: str, first: str) -> list[list[str]]:
+    """The cells of the rows below the one that begins with ``first`` and its line."""
+    lines = card[card.index(f"| {first} |") :].splitlines()
+    table = lines[2 : next(at for at, line in enumerate(lines) if not line.startswith("|"))]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+
+
+def test_the_header_is_what_hugging_face_reads(card: str) -> None:
+    assert card.startswith("---\n")
+    content = header(card)
+    assert content["library_name"] == "keras"
+    assert content["pipeline_tag"] == "image-classification"
+    (entry,) = content["model-index"]
+    assert entry["name"] == "made-mlp"
+    (result,) = entry["results"]
+    assert result["task"] == {"type": "image-classification"}
+    assert result["dataset"] == {"name": "A <made> data set", "type": "made", "split": "test"}
+    values = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert values == {"accuracy": 0.666667, "f1": 0.655556, "loss": 0.631046}
+
+
+def test_it_states_data_counts_parameters_and_libraries(card: str) -> None:
+    for words in (
+        "Licence of the data: CC0 & none.",
+        "https://example.org/a?b=1&c=2.",
+        "8 training, 2 validation and 6 test images.",
+        r"| train.optimizer | \<b\>adam\</b\> |",
+        "| train.learning\\_rate | 0.001 |",
+        "keras 3.15.1, tensorflow 2.21.0",
+        "keras.ops.softmax(model.predict(images))",
+        "float32, N x 4 x 4: raw values divided by 16,",
+        "66.67",
+        "30.00",
+    ):
+        assert words in card, words
+
+
+def test_each_class_has_its_recall_with_an_interval(card: str) -> None:
+    table = rows(card, "class")
+    assert len(table) == 3
+    name, images, precision, recall, interval, f1 = table[0]
+    assert (name, images) == ("T-shirt/top", "2")
+    assert (precision[:3], recall[:2], f1[:2]) == ("100", "50", "66")
+    low, high = wilson_interval(1, 2)
+    assert interval.startswith(f"{100 * low:.2f}")
+    assert f"{100 * high:.2f}" in interval
+
+
+def test_names_cannot_leave_their_cell_or_become_markup(card: str) -> None:
+    names = [row[0] for row in rows(card, "class")]
+    assert names[1] == r"\<script\>alert(1)\</script\>"
+    assert names[2] == '"B" & a \\$x\\_ long name of two lines'
+    assert "<script>" not in card
+
+
+def test_it_says_what_is_confused_and_which_labels_are_doubtful(card: str) -> None:
+    assert "T-shirt/top taken for \\<script\\>alert(1)\\</script\\> (1)" in card
+    assert "test image 4, " in card
+    assert "test image 1, " not in card  # the model agrees with its label
+
+
+def test_calibration_is_told_in_words(card: str) -> None:
+    assert "The mean confidence is 80.00" in card
+    assert "it is too sure" in card
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [("AT&T", "AT&T"), ("&lt;b", "\\&lt;b"), ("a|b\n# c", "a\\|b \\# c"), ("[x](y)", "\\[x\\](y)")],
+)
+def test_a_text_is_what_it_was_once_markdown_is_drawn(text: str, escaped: str) -> None:
+    assert model_card._text(text) == escaped
