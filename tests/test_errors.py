@@ -549,6 +549,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "download",
         {"file:data/embedded/train_images.gz": b"edited"},
     ),
+    "data/own/train_images.gz: expected SHA-256 …, found …": (
+        "download",
+        {"file:data/own/train_images.gz": b"edited"},
+    ),
     # Results of earlier stages
     "data/normalized/train.npz: not found; …": (
         "train",
@@ -680,6 +684,7 @@ def change(target: str, value: Any) -> None:
             split = split_file.read(path)
             split_file.write(path, replace(split, images=split.images[:0], labels=split.labels[:0]))
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(value)
     elif kind in ("publish", "npz"):
         publish(key, value)
@@ -870,9 +875,60 @@ def warning_as_error(world: World) -> str:
     return world.run("normalize")
 
 
+def not_pulled(world: World) -> str:
+    world.prepare("download")
+    Path("mirror/tiny/train_images.gz").unlink()
+    Path("data/own").mkdir()
+    Path("data/own/train_images.gz.dvc").write_text("outs: []")
+    return world.run("download")
+
+
+def adding(*arguments: str, **sources: Any) -> Callable[[World], str]:
+    """The error of tools.add_dataset, in a folder with sources: bytes, or folders of files."""
+
+    def act(world: World) -> str:
+        from tools.add_dataset import __main__ as add_dataset
+
+        world.prepare("download")
+        for name, source in sources.items():
+            path = Path(name.replace("__", "/").replace("_", "."))
+            for below, content in source.items() if isinstance(source, dict) else [("", source)]:
+                (path / below).parent.mkdir(parents=True, exist_ok=True)
+                (path / below).write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            add_dataset.main([each.replace("SERVER", world.server.url) for each in arguments])
+        return Finished(1, "", f"ERROR: {caught.value}").message
+
+    return act
+
+
+CLASSES = {"even/1.png": PIXEL, "odd/1.png": PIXEL}
+
+
+def _npz_of_floats() -> bytes:
+    stream = io.BytesIO()
+    images, labels = np.zeros((2, 1, 1), np.uint8), np.zeros(2)
+    np.savez(stream, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    return stream.getvalue()
+
+
 ACTS: dict[str, Callable[[World], str]] = {
     "…: not installed for …": not_installed,
     "a warning was made an error by PYTHONWARNINGS or -W: …": warning_as_error,
+    "data/own/train_images.gz: not found; Git holds what DVC knows of it, …": not_pulled,
+    "--name: expected letters, digits, _ and -, found …": adding("x", "--name", "a b"),
+    "datasets.yaml: expected a new name, found an entry tiny.…": adding("tiny"),
+    "nowhere: expected a folder, a file or an address, found nothing there.…": adding("nowhere"),
+    "http…/none.zip: could not be fetched (HTTP status 404).…": adding("SERVER/none.zip"),
+    "one: expected class folders in it, or a labels.csv …": adding("one", one={"1.png": PIXEL}),
+    "one: expected two classes or more, found … alone.…": adding("one", one={"a/1.png": PIXEL}),
+    "tiny.npz: expected labels that are integers from 0, found …": adding(
+        "tiny.npz", "--name", "new", tiny_npz=_npz_of_floats()
+    ),
+    "data/embedded/new.zip: expected no file of that name there, …": adding(
+        "new", new=CLASSES, data__embedded__new_zip=b"x"
+    ),
+    "dvc add data/own/new.zip: …": adding("new", new=CLASSES),
     "…: No space left on device. …": refusing(errno.ENOSPC),
     "…: Permission denied. …": refusing(errno.EACCES),
     "…: Read-only file system. …": refusing(errno.EROFS),

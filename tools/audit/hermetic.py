@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core import config, pipeline, recorded
+from stages.lib.core import config, enforcement, pipeline, recorded
 from stages.lib.core.pipeline import Stage
 from tools.audit import configuration, libraries
 from tools.audit.finding import Finding
@@ -144,6 +144,9 @@ def _environment(home: Path, stage: Stage) -> dict[str, str]:
 
 def _furnish(root: Path, room: Path, stage: Stage) -> None:
     """Copies the deps, the files of parameters with the declared keys alone, and dvc.yaml."""
+    if stage.network and (root / enforcement.PINNED).is_dir():
+        (room / enforcement.PINNED).parent.mkdir(parents=True)
+        (room / enforcement.PINNED).symlink_to(root / enforcement.PINNED)
     for dep in stage.deps:
         if Path(dep).is_absolute():
             continue  # it lies outside, and is read there

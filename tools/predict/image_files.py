@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stages.lib import model_file
 from stages.lib.core.errors import UserError
-from stages.lib.data import archives, decoding
+from stages.lib.data.preparation import archives, decoding
 
 Image = npt.NDArray[np.float32]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

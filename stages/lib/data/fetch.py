@@ -133,25 +133,47 @@ def _download(prefixes: Sequence[str], target: Path, file: RemoteFile) -> Path:
     )
 
 
+def save(address: str, target: Path) -> None:
+    """Writes what an address gives, of which no SHA-256 is known yet.
+
+    Raises:
+        UserError: It gives nothing, or a web page.
+    """
+    try:
+        with files.replacing(target) as temporary:
+            _receive(address, temporary, _LARGEST)
+    except _UnavailableError as error:
+        raise UserError(
+            f"{_shown(address)}: could not be fetched ({error}).\n"
+            "Try it in a browser, or fetch it by hand and give its path."
+        ) from None
+
+
 def _retrieve(address: str, target: Path, file: RemoteFile) -> Path:
     """One try at one address: into a temporary file, verified, moved into place."""
-    _note(f"Fetching {_shown(address)}")
     with files.replacing(target) as temporary:
-        try:
-            with temporary.open("wb") as stream:
-                _http(address, _Bounded(stream, file.size or _LARGEST))
-        except requests.RequestException as error:
-            raise _unavailable(error) from None
-        except ValueError:  # urllib3's on an address that is none
-            raise _UnavailableError("no usable address", False) from None
-        with temporary.open("rb") as received:
-            if received.read(64).lstrip()[:1] == b"<":
-                raise _UnavailableError("a web page instead of data", False)
+        _receive(address, temporary, file.size or _LARGEST)
         digest = files.sha256(temporary)
         if digest != file.sha256:
             why = f"expected SHA-256 {file.sha256}, found {digest}"
             raise _UnavailableError(why, False)
     return target
+
+
+def _receive(address: str, temporary: Path, size: int) -> None:
+    _note(f"Fetching {_shown(address)}")
+    try:
+        with temporary.open("wb") as stream:
+            _http(address, _Bounded(stream, size))
+    except requests.RequestException as error:
+        if error.response is not None:
+            error.response.close()
+        raise _unavailable(error) from None
+    except ValueError:  # urllib3's on an address that is none
+        raise _UnavailableError("no usable address", False) from None
+    with temporary.open("rb") as received:
+        if received.read(64).lstrip()[:1] == b"<":
+            raise _UnavailableError("a web page instead of data", False)
 
 
 class _Bounded:

@@ -62,11 +62,13 @@ class Layout:
         kind: In words.
         entries: The image files, in the order of their names.
         unused: Files that belong to no class, by their paths in the archive.
+        table: The path of labels.csv in the archive; empty where there is none.
     """
 
     kind: str
     entries: list[Entry]
     unused: list[str]
+    table: str = ""
 
     @property
     def class_names(self) -> list[str]:
@@ -143,7 +145,7 @@ def _by_table(path: Path, short: dict[str, str], content: bytes, unused: list[st
         raise _refusal(where, "a row for each image", "none")
     unused += [member for name, member in short.items() if name not in entries and name != TABLE]
     kind = f"{TABLE} of {', '.join(columns)}"
-    return Layout(kind, [entries[name] for name in sorted(entries)], unused)
+    return Layout(kind, [entries[name] for name in sorted(entries)], unused, short[TABLE])
 
 
 def _rows(where: Path, content: bytes) -> tuple[list[list[str]], list[str]]:

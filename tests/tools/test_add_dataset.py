@@ -1,0 +1,363 @@
+"""Folders, archives, arrays and addresses of one's own, as far as the entry of the catalogue."""
+
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from stages.lib.core.errors import UserError
+from tests.conftest import ROOT, Answer, Project, Repository, Server, idx_bytes
+from tools.add_dataset import __main__ as add_dataset
+from tools.add_dataset import catalogue_entry, contents
+from tools.add_dataset.contents import Contents
+
+CATALOGUE = (ROOT / "datasets.yaml").read_text(encoding="utf-8")
+
+
+def image(value: int, size: tuple[int, int] = (4, 6), mode: str = "L", kind: str = "PNG") -> bytes:
+    """An image of one value; the size is width and height."""
+    stream = io.BytesIO()
+    Image.new(mode, size, value if mode == "L" else (value, 0, 255 - value)).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def leaves(tmp_path: Path) -> Path:
+    """Ten images each of two classes in a folder."""
+    folder = tmp_path / "My leaves"
+    for name in ("oak", "beech"):
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            value = number + (100 if name == "oak" else 0)
+            (folder / name / f"{number}.png").write_bytes(image(value))
+    return folder
+
+
+@pytest.fixture
+def place(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A working folder with the committed catalogue, in which DVC is not asked."""
+    (project.path / "datasets.yaml").write_text(CATALOGUE, "utf-8")
+    monkeypatch.setattr(add_dataset, "track", lambda *_: None)
+    monkeypatch.setattr(add_dataset, "refresh_schemas", lambda: None)
+    return project
+
+
+def entry(name: str) -> dict[str, Any]:
+    text = Path("datasets.yaml").read_text(encoding="utf-8")
+    assert text.startswith(CATALOGUE)  # not a byte of what was there has changed
+    added: dict[str, Any] = yaml.safe_load(text)[name]
+    for file in added["files"].values():
+        path = Path("data/own", file["name"])
+        if path.is_file():
+            content = path.read_bytes()
+            assert file["sha256"] == hashlib.sha256(content).hexdigest()
+            assert file["size"] == len(content)
+    return added
+
+
+def test_a_folder_becomes_an_archive_and_an_entry(
+    place: Project, leaves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_dataset.main([str(leaves)])
+    said = capsys.readouterr().out
+    assert said.splitlines() == [
+        "class folders; 20 images: 20 PNG L",
+        "height x width: 6 x 4",
+        "2 classes:",
+        "  beech: 10",
+        "  oak: 10",
+        "datasets.yaml has the entry my_leaves; fill in its title, licence and citation.",
+        "To train on it, set in params.yaml",
+        "  dataset: my_leaves",
+        "and run `dvc repro`.",
+    ]
+    added = entry("my_leaves")
+    assert added["format"] == "images"
+    assert added["class_names"] == ["beech", "oak"]
+    assert (added["urls"], added["pixel_max"]) == ([], 255)
+    assert list(added["files"]) == ["archive"]
+    with zipfile.ZipFile("data/own/my_leaves.zip") as archive:
+        assert archive.namelist() == sorted(
+            f"{name}/{number}.png" for name in ("oak", "beech") for number in range(10)
+        )
+        assert archive.read("oak/3.png") == image(103)
+    assert [path.name for path in Path("data/own").iterdir()] == ["my_leaves.zip"]
+
+
+def test_packing_twice_gives_the_same_bytes_whatever_the_clock_and_the_order(
+    place: Project, leaves: Path, tmp_path: Path
+) -> None:
+    contents.pack(leaves, tmp_path / "first.zip")
+    other = tmp_path / "elsewhere"
+    for path in sorted(leaves.rglob("*.png"), reverse=True):
+        target = other / path.relative_to(leaves)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        os.utime(target, (0, 0))
+        target.chmod(0o600)
+    (other / ".DS_Store").write_bytes(b"x")
+    (other / "oak/Thumbs.db").write_bytes(b"x")
+    contents.pack(other, tmp_path / "second.zip")
+    script = (
+        "import sys; from pathlib import Path; from tools.add_dataset import contents;"
+        "contents.pack(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    third = tmp_path / "third.zip"
+    command = [sys.executable, "-c", script, str(leaves), str(third)]
+    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "TZ": "Asia/Shanghai"})
+    archives = [tmp_path / f"{name}.zip" for name in ("first", "second", "third")]
+    assert len({path.read_bytes() for path in archives}) == 1
+
+
+def test_mixed_images_are_described_and_what_fits_them_is_said(
+    place: Project, leaves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (leaves / "oak/colour.jpg").write_bytes(image(9, (64, 48), "RGB", "JPEG"))
+    (leaves / "oak/broken.png").write_bytes(image(1)[:50])
+    (leaves / "oak/empty.png").touch()
+    (leaves / "about.txt").write_text("text")
+    add_dataset.main([str(leaves), "--name", "leaves"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == [
+        "class folders; 21 images: 1 JPEG RGB, 20 PNG L",
+        "height x width: 6 x 4 to 48 x 64, 2 sizes",
+        "2 classes:",
+    ]
+    assert said[5].startswith("oak/broken.png: ")
+    assert said[6:8] == ["oak/empty.png: an empty file", "2 files cannot be read, as listed above"]
+    assert said[-6:-1] == [
+        "To train on it, set in params.yaml",
+        "  dataset: leaves",
+        "  normalize:",
+        "    size: 4 # height and width; or [height, width]",
+        "    unreadable: skip # or mend the files that are listed above",
+    ]
+    entry("leaves")
+
+
+def test_a_table_and_splits_are_kept(
+    place: Project, leaves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f"{name}/{n}.png,{name},{'train' if n < 8 else 'test'}\n"
+        for n in range(10)
+        for name in ("oak", "beech")
+    ]
+    (leaves / "labels.csv").write_text("path,label,split\n" + "".join(rows), "utf-8")
+    add_dataset.main([str(leaves), "--name", "leaves"])
+    said = capsys.readouterr().out
+    assert "labels.csv of path, label, split; 20 images" in said
+    assert "  oak: 8 train, 2 test" in said
+    with zipfile.ZipFile("data/own/leaves.zip") as archive:
+        assert archive.read("labels.csv") == (leaves / "labels.csv").read_bytes()
+
+
+def test_an_archive_is_kept_as_it_is(place: Project, leaves: Path, tmp_path: Path) -> None:
+    for kind, suffix in (("zip", ".zip"), ("gztar", ".tar.gz"), ("tar", ".tar")):
+        made = Path(shutil.make_archive(str(tmp_path / "made"), kind, leaves.parent, leaves.name))
+        name = f"made_{kind}"
+        add_dataset.main([str(made), "--name", name])
+        added = entry(name)
+        assert added["files"]["archive"]["name"] == f"{name}{suffix}"
+        assert Path(f"data/own/{name}{suffix}").read_bytes() == made.read_bytes()
+        assert added["class_names"] == ["beech", "oak"]
+
+
+def test_arrays_are_recognized(
+    place: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "digits.NPZ"
+    with path.open("wb") as stream:
+        np.savez(
+            stream,
+            x_train=np.full((6, 8, 8), 16, np.uint8),
+            y_train=np.arange(6) % 3,
+            x_test=np.zeros((3, 8, 8), np.uint8),
+            y_test=np.arange(3),
+        )
+    add_dataset.main([str(path), "--name", "own_digits"])
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        "npz: training images (6, 8, 8), test images (3, 8, 8), uint8, the brightest pixel 16",
+        "3 classes:",
+        "  0: 2 train, 1 test",
+        "  1: 2 train, 1 test",
+        "  2: 2 train, 1 test",
+    ]
+    added = entry("own_digits")
+    assert (added["format"], added["pixel_max"]) == ("npz", 16)
+    assert added["class_names"] == ["0", "1", "2"]
+    assert list(added["files"]) == ["arrays"]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("by_file", [True, False])
+def test_idx_files_are_recognized(
+    place: Project, tmp_path: Path, packed: bool, by_file: bool
+) -> None:
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for name, array in {
+        "train-images-idx3-ubyte": np.zeros((4, 2, 3)),
+        "train-labels-idx1-ubyte": np.arange(4) % 2,
+        "t10k-images-idx3-ubyte": np.full((2, 2, 3), 200),
+        "t10k-labels-idx1-ubyte": np.arange(2),
+    }.items():
+        content = idx_bytes(array)
+        (folder / name).write_bytes(gzip.compress(content, mtime=0) if packed else content)
+    source = folder / "train-images-idx3-ubyte" if by_file else folder
+    add_dataset.main([str(source), "--name", "lines"])
+    added = entry("lines")
+    assert (added["format"], added["pixel_max"]) == ("idx", 255)
+    assert added["files"]["test_labels"]["name"] == "lines-t10k-labels-idx1-ubyte"
+    assert len(list(Path("data/own").iterdir())) == 4
+
+
+def test_an_address_is_fetched_and_stays_the_source(
+    place: Project, leaves: Path, tmp_path: Path, server: Server
+) -> None:
+    archive = contents.pack(leaves, tmp_path / "leaves.zip").read_bytes()
+    server.answers["/sets/leaves.zip"] = [Answer(archive)]
+    add_dataset.main([f"{server.url}/sets/leaves.zip"])
+    added = entry("leaves")
+    assert added["urls"] == [f"{server.url}/sets/"]
+    assert added["files"]["archive"]["name"] == "leaves.zip"
+    assert added["files"]["archive"]["sha256"] == hashlib.sha256(archive).hexdigest()
+    assert list(Path("data/own").iterdir()) == []
+    assert Path("cache/leaves/leaves.zip").read_bytes() == archive
+
+
+def test_an_address_that_is_no_prefix_and_name_is_kept(
+    place: Project, leaves: Path, tmp_path: Path, server: Server
+) -> None:
+    archive = contents.pack(leaves, tmp_path / "leaves.zip").read_bytes()
+    server.answers["/get?id=7"] = [Answer(archive)]
+    add_dataset.main([f"{server.url}/get?id=7", "--name", "leaves"])
+    assert entry("leaves")["urls"] == []
+    assert Path("data/own/leaves.zip").read_bytes() == archive
+
+
+def test_replacing_brings_the_entry_up_to_date_and_keeps_what_was_filled_in(
+    place: Project, leaves: Path
+) -> None:
+    add_dataset.main([str(leaves), "--name", "leaves"])
+    text = Path("datasets.yaml").read_text(encoding="utf-8")
+    before = entry("leaves")
+    text = text.replace("title: leaves", "title: Leaves of my garden # by hand")
+    text += "# the end\n"
+    Path("datasets.yaml").write_text(text, "utf-8")
+    with pytest.raises(UserError, match="expected a new name, found an entry leaves"):
+        add_dataset.main([str(leaves), "--name", "leaves"])
+    (leaves / "elm").mkdir()
+    (leaves / "elm/1.png").write_bytes(image(200))
+    add_dataset.main([str(leaves), "--name", "leaves", "--replace"])
+    after = entry("leaves")
+    assert after["title"] == "Leaves of my garden"
+    assert after["class_names"] == ["beech", "elm", "oak"]
+    assert after["files"] != before["files"]
+    new = Path("datasets.yaml").read_text(encoding="utf-8")
+    assert "title: Leaves of my garden # by hand\n" in new
+    assert new.endswith("# the end\n")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["yes", "no"], ["1e3", "010"], ["a: b", "# c"], ["叶子", "花"], ['"', "'"], ["~", "null"]],
+)
+def test_names_are_written_so_that_they_are_read_as_texts(
+    place: Project, tmp_path: Path, names: list[str]
+) -> None:
+    from stages.lib.core import config
+
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"x")
+    found = Contents("images", {"archive": path}, ".zip", names, 255, [])
+    catalogue_entry.write("odd", found, {"archive": path}, [])
+    assert config.read(config.DATASETS)["odd"]["class_names"] == names
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/a/b/My leaves/", "my_leaves"),
+        ("C:\\leaves\\All.tar.gz", "all"),
+        ("https://example.org/sets/Leaves-2025.zip?download=1", "leaves_2025"),
+        ("叶子", "叶子"),
+        ("...", "own"),
+    ],
+)
+def test_a_name_comes_from_the_source(source: str, name: str) -> None:
+    assert add_dataset.name_for(source) == name
+
+
+def test_what_cannot_be_added_is_named_and_leaves_nothing(
+    place: Project, leaves: Path, tmp_path: Path, server: Server
+) -> None:
+    (tmp_path / "empty").mkdir()
+    one = tmp_path / "one"
+    shutil.copytree(leaves / "oak", one / "oak")
+    text = tmp_path / "notes.txt"
+    text.write_text("notes")
+    evil = tmp_path / "evil.zip"
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("../../x.png", image(1))
+    for source, message in {
+        str(tmp_path / "none"): "expected a folder, a file or an address, found nothing there.",
+        str(tmp_path / "empty"): "expected class folders in it, or a labels.csv beside the images",
+        str(one): "expected two classes or more, found oak alone.",
+        str(text): "expected a whole zip, tar or tar.gz archive, found: ",
+        str(evil): "../../x.png: expected a file that an archive of images may hold, found a path",
+        f"{server.url}/none.zip": "could not be fetched (HTTP status 404).",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            add_dataset.main([source, "--name", "new"])
+        assert message in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 2
+    with pytest.raises(UserError, match="--name: expected letters, digits, _ and -, found 'a b'"):
+        add_dataset.main([str(leaves), "--name", "a b"])
+    assert Path("datasets.yaml").read_text(encoding="utf-8") == CATALOGUE
+    assert list(Path("data/own").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_the_splits_by_dvc(repository: Repository, leaves: Path) -> None:
+    for name in ("oak", "beech"):
+        for number in range(10, 40):
+            value = number + (100 if name == "oak" else 0)
+            (leaves / name / f"{number}.png").write_bytes(image(value))
+    done = repository.run("python", "-m", "tools.add_dataset", str(leaves), "--name", "leaves")
+    assert (done.code, done.err) == (0, ""), done.err
+    own = repository.path / "data/own"
+    assert sorted(path.name for path in own.iterdir()) == [
+        ".gitignore",
+        "leaves.zip",
+        "leaves.zip.dvc",
+    ]
+    listed = repository.run("git", "status", "--porcelain", "-uall").out.split()
+    assert "data/own/leaves.zip" not in listed
+    assert "data/own/leaves.zip.dvc" in listed
+    assert "schemas/params.schema.json" in listed
+    repository.edit("params.yaml", "dataset: digits", "dataset: leaves")
+    done = repository.run("dvc", "repro", "normalize")
+    assert done.code == 0, done.err
+    with np.load(repository.path / "data/normalized/train.npz") as arrays:
+        assert arrays["class_names"].tolist() == ["beech", "oak"]
+    # Without the file, as in a fresh clone
+    (own / "leaves.zip").unlink()
+    done = repository.run("dvc", "repro", "--force", "--single-item", "download")
+    assert "data/own/leaves.zip: not found; Git holds what DVC knows of it" in done.err
+    assert "Run `dvc pull data/own/leaves.zip`" in done.err
+    assert repository.run("dvc", "checkout", "data/own/leaves.zip").code == 0
+    (own / "leaves.zip").write_bytes(b"edited")
+    done = repository.run("dvc", "repro", "--force", "--single-item", "download")
+    assert "ERROR: data/own/leaves.zip: expected SHA-256 " in done.err
