@@ -140,8 +140,8 @@ def furnish(repository: Repository, link: str) -> None:
         "stages/use.py": USE,
         ".gitignore": "__pycache__/\n",
     }
-    core = "stages/lib/core"
-    shutil.copytree(ROOT / core, path / core, ignore=shutil.ignore_patterns("__pycache__"))
+    lib = "stages/lib"  # all of it, as tools.audit imports more of it than the stages do
+    shutil.copytree(ROOT / lib, path / lib, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "stages/__init__.py", path / "stages/__init__.py")
     for name, text in texts.items():
         (path / name).write_text(text, encoding="utf-8")
