@@ -17,6 +17,7 @@ _OWN_METRICS = (sides.METRICS, sides.TRAINING)
 _OWN_TEMPLATES = ("epochs", "confusion")  # of .dvc/plots; the report draws these itself
 _OWN_FIGURES = "reports/figures/"
 _PICTURES = (".png", ".jpg", ".svg")  # that a comment can carry
+_MOST = 12  # plots, as a comment is a comment
 
 Row = Mapping[str, object]
 
@@ -57,10 +58,11 @@ class Plot:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a user declares: metrics by file, plots, and why either is not known."""
+    """What a user declares: metrics by file, plots, how many more, and why none is known."""
 
     metrics: list[Metrics] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
+    more: int = 0
     unknown: str = ""
 
 
@@ -93,13 +95,15 @@ def read(commit: str, plots: bool = True) -> Declared:
     except Exception as error:  # whatever DVC says
         return Declared(unknown=dvc_state.reason(error))
     before, after = (_numbers(numbers.get(rev, {})) for rev in (commit, "workspace"))
+    changed = list(_plots(drawn.get(commit, _NOTHING), drawn.get("workspace", _NOTHING)))
     return Declared(
         [
             Metrics(path, before.get(path, {}), after.get(path, {}))
             for path in dict.fromkeys([*after, *before])
             if path not in _OWN_METRICS
         ],
-        list(_plots(drawn.get(commit, _NOTHING), drawn.get("workspace", _NOTHING))),
+        changed[:_MOST],
+        more=max(0, len(changed) - _MOST),
     )
 
 
@@ -154,9 +158,9 @@ def _numbers(side: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _plots(before: _Plots, after: _Plots) -> Iterator[Plot]:
-    """Those that are not the same on both sides."""
+    """Those of the later side that are not the same on both."""
     sources = before.contents, after.contents
-    for name, props in {**before.definitions, **after.definitions}.items():
+    for name, props in after.definitions.items():
         title = str(props.get("title") or name)
         if PurePosixPath(name).suffix.lower() in _PICTURES:
             plot = _image(name, sources)

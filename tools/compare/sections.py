@@ -18,6 +18,7 @@ _ROWS = 30  # of a table; the rest is counted
 _FEW = 4  # changes of data or versions that need no fold
 _WIDE = 40  # letters of a list that is shown as one
 _INDICES = 40
+_LONG = 80  # letters of a name
 
 CURVES, CONFUSION, IMAGES = "curves.png", "confusion.png", "images.png"
 
@@ -126,7 +127,7 @@ def declared(of: Comparison, found: Declared, figures: Collection[str]) -> str:
     if len(rows) > _ROWS:
         blocks.append(f"And {len(rows) - _ROWS} more.")
     for at, plot in enumerate(found.plots, start=1):
-        title = f"**{markdown.escape(plot.title)}**"
+        title = f"**{markdown.escape(plot.title[:_LONG])}**"
         shown = [name for name in names(at, plot) if name in figures]
         if plot.missing:
             how = markdown.code("dvc plots diff")
@@ -134,6 +135,8 @@ def declared(of: Comparison, found: Declared, figures: Collection[str]) -> str:
         elif shown:
             blocks.append(title)
             blocks += [markdown.image(name, _seen(plot, name)) for name in shown]
+    if found.more:
+        blocks.append(f"And {counted(found.more, 'more plot')}: {markdown.code('dvc plots diff')}.")
     if not blocks:
         return ""
     return markdown.details("Declared in dvc.yaml: other metrics and plots", *blocks)
@@ -148,10 +151,11 @@ def _numbers(before: dict[str, float], after: dict[str, float], key: str) -> lis
 
 def _seen(plot: Plot, name: str) -> str:
     """What a declared plot shows, in words."""
+    title = plot.title[:_LONG]
     if plot.suffix:
-        return f"{plot.title}, {'before' if '-before' in name else 'after'}"
-    last = [f"{label} last {after[-1][1]:.6g}" for label, (_, after) in plot.lines.items()]
-    return f"{plot.title}, before and after, by {plot.x_label}: {', '.join(last)}"
+        return f"{title}, {'before' if '-before' in name else 'after'}"
+    ends = [f"{label[:_LONG]} last {after[-1][1]:.6g}" for label, (_, after) in plot.lines.items()]
+    return f"{title}, before and after, by {plot.x_label[:_LONG]}: {', '.join(ends[:_FEW])}"
 
 
 def spread(of: Comparison) -> str:

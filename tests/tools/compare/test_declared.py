@@ -143,3 +143,17 @@ def test_damaged_data_is_named_and_the_rest_is_shown(made: Repository) -> None:
     report = made.compare("HEAD").report
     assert "**每类**: not drawn, the work tree has no table out/bars.json" in report
     assert "<code>p50</code> | 3 | 5 | +2 |" in report
+
+
+def test_many_plots_of_long_names_leave_a_report_that_can_be_posted(made: Repository) -> None:
+    foreign(made, 5, "ms")
+    content = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    many = [f"{'| long name ' * 60}{at}" for at in range(40)]
+    plot = {"x": "size", "y": {"out/latency.csv": ["ms", "other"]}}
+    content["plots"] = [{name: plot} for name in many]
+    Path("dvc.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    found = made.compare("HEAD")
+    assert found.code == 0, found.err
+    assert len(list(REPORT.parent.glob("declared-*.png"))) == 12
+    assert "Gone" not in found.report  # no longer declared
+    assert "And 29 more plots: <code>dvc plots diff</code>." in found.report
