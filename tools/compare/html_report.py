@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from stages.lib.reporting import page
 
@@ -36,9 +35,9 @@ class Figure:
 class Block:
     """A paragraph, or a figure, or a table by rows, the first of which holds the headings."""
 
-    text: Markup = field(default_factory=Markup)
+    text: str = ""
     figure: Figure | None = None
-    rows: list[list[Markup]] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
     numeric: list[bool] = field(default_factory=list)
     label: str = ""
 
@@ -48,7 +47,7 @@ class Part:
     """A section of the page."""
 
     name: str
-    title: Markup
+    title: str
     blocks: list[Block]
 
 
@@ -88,11 +87,11 @@ def write(report: str, figures: Mapping[str, bytes]) -> str:
 
 def _parts(blocks: list[str], figures: Mapping[str, bytes]) -> list[Part]:
     """What stands before the first part that opens on a click, each such part, and the rest."""
-    first, rest = Part("result", Markup("Result"), []), Part("notes", Markup("Notes"), [])
+    first, rest = Part("result", "Result", []), Part("notes", "Notes", [])
     part, folded = first, []
     for block in blocks:
         if block.startswith(_OPENS):
-            title = Markup(block.removeprefix(_OPENS).removesuffix("</summary>"))  # noqa: S704
+            title = block.removeprefix(_OPENS).removesuffix("</summary>")
             part = Part(_name(title), title, [])
             folded.append(part)
         elif block == "</details>":
@@ -102,15 +101,20 @@ def _parts(blocks: list[str], figures: Mapping[str, bytes]) -> list[Part]:
     return [first, *folded, *([rest] if rest.blocks else [])]
 
 
-def _name(title: Markup) -> str:
+def _name(title: str) -> str:
     return re.sub(r"[^a-z]+", "-", _short(title).lower()).strip("-")
 
 
-def _short(title: Markup) -> str:
-    return title.striptags().partition(":")[0]
+def _short(title: str) -> str:
+    return _text(title).partition(":")[0]
 
 
-def _block(block: str, figures: Mapping[str, bytes], part: Markup) -> Block:
+def _text(markup: str) -> str:
+    """What a reader sees of it."""
+    return html.unescape(re.sub(r"<[^>]+>", "", markup))
+
+
+def _block(block: str, figures: Mapping[str, bytes], part: str) -> Block:
     if image := re.fullmatch(r"!\[(.*)\]\((.*)\)", block):
         return Block(figure=_figure(figures[image[2]], image[2], html.unescape(image[1])))
     if not block.startswith("| "):
@@ -120,14 +124,14 @@ def _block(block: str, figures: Mapping[str, bytes], part: Markup) -> Block:
     return Block(
         rows=[[_inline(cell) for cell in row] for row in (header, *rows)],
         numeric=[mark.endswith(":") for mark in marks],
-        label=f"{part.striptags()}: {_inline(header[0]).striptags() or 'table'}",
+        label=f"{_text(part)}: {_text(_inline(header[0])) or 'table'}",
     )
 
 
-def _inline(text: str) -> Markup:
+def _inline(text: str) -> str:
     """Bold and code in Markdown as HTML; all else is HTML already."""
     strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", strong))  # noqa: S704
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", strong)
 
 
 def _figure(content: bytes, name: str, alt: str) -> Figure:

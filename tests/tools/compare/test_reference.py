@@ -1,4 +1,4 @@
-"""The statistics against SciPy and statsmodels; reference.py says how reference.json was made."""
+"""The statistics against SciPy and statsmodels, as benchmarks/peers/reference.py wrote it down."""
 
 import json
 import math

@@ -1,9 +1,10 @@
-"""Writes reference.json: what SciPy and statsmodels say where tools.compare has code of its own.
+"""Writes what SciPy and statsmodels say where tools.compare has code of its own.
 
-They are not in the test environment, for Keras imports SciPy wherever it is installed:
+It goes to tests/tools/compare/reference.json. Neither is in the test environment, for Keras imports
+SciPy wherever it is installed:
 
     python -m venv REFERENCE && REFERENCE/bin/pip install scipy statsmodels
-    REFERENCE/bin/python tests/tools/compare/reference.py
+    REFERENCE/bin/python benchmarks/peers/reference.py
 """
 
 import json
@@ -20,7 +21,7 @@ import statsmodels.formula.api as formula
 from scipy import stats
 from statsmodels.stats import contingency_tables, multitest, proportion
 
-FILE = Path(__file__).with_name("reference.json")
+FILE = Path(__file__).parents[2] / "tests/tools/compare/reference.json"
 
 TOTALS = [(50, 60, 58, 60), (352, 360, 345, 360), (8700, 10_000, 8790, 10_000), (1, 9, 7, 11)]
 DISCORDANT = [(9, 1), (3, 14), (120, 95), (1, 0)]
@@ -79,12 +80,14 @@ def crossed(before: list[list[float]], after: list[list[float]]) -> dict[str, fl
         mean = squares["sum_sq"] / squares["df"]
         of_trainings.append(mean["C(training)"] / images)
         of_cells.append(mean["Residual"] / images)
-    assert all(t >= c for t, c in zip(of_trainings, of_cells, strict=True))
+    if any(t < c for t, c in zip(of_trainings, of_cells, strict=True)):
+        raise ValueError("expected trainings that vary more than their cells explain")
     means = [np.mean(side, axis=0) for side in (before, after)]
     paired = stats.ttest_rel(means[1], means[0])
     of_images = (np.mean(means[1] - means[0]) / paired.statistic) ** 2
     cells = sum(c / count for c, count in zip(of_cells, trainings, strict=True))
-    assert of_images > cells
+    if of_images <= cells:
+        raise ValueError("expected images that vary more than their cells explain")
     parts = [t / count for t, count in zip(of_trainings, trainings, strict=True)]
     variance = sum(parts) + of_images - cells
     degrees = variance**2 / (
