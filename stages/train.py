@@ -310,6 +310,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
     """
     params = settings.params
     optimizers.check(params.optimizer, params.optimizer_arguments)
+    mix = augmentation.make_mix(params.augmentation)
     runtime.configure(params.threads, params.seed)
     strategy = runtime.strategy()
     split, validation = read_splits()
@@ -335,6 +336,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
             class_weights.balanced(split.labels, num_classes)
             if params.class_weights == "balanced"
             else None,
+            mix,
         )
         model.summary(line_length=80)
         batch = slice(params.batch_size)

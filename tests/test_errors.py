@@ -186,6 +186,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"params:train.standardize": "yes, please"},
     ),
+    "params.yaml: train.augmentation.brightness: expected …, found …": (
+        "train",
+        {"params:train.augmentation.brightness": 50},
+    ),
+    "params.yaml: train.augmentation.cutmix: expected 0 beside mixup, found …": (
+        "train",
+        {"params:train.augmentation": {"mixup": 0.2, "cutmix": 1}},
+    ),
     "params.yaml: train.keep: expected one of …; found …": ("train", {"params:train.keep": "bets"}),
     "params.yaml: train.keep: expected last without a validation split, found …": (
         "train",

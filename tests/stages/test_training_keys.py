@@ -84,6 +84,10 @@ def test_keys_at_their_defaults_leave_every_byte_as_it_is(
     train(
         ready, run_stage, keep="last", monitor="val_loss", patience=None, optimizer_arguments={},
         class_weights="none", standardize=False,
+        augmentation={
+            **ready.params["train"]["augmentation"], "flip_vertical": False, "brightness": 0.0,
+            "contrast": 0.0, "mixup": 0.0, "cutmix": 0.0,
+        },
     )  # fmt: skip
     assert outputs() == expected
 
@@ -218,7 +222,25 @@ def test_standardization_travels_with_the_model(
     assert json.loads(Path("reports/evaluate/metrics.json").read_text())["accuracy"] > 0.9
 
 
+@pytest.mark.parametrize(
+    "augmentation",
+    [{"flip_vertical": True}, {"brightness": 0.5}, {"contrast": 0.9}, {"mixup": 1}, {"cutmix": 1}],
+    ids=str,
+)
+def test_an_augmentation_changes_what_is_trained_on(
+    augmentation: dict[str, Any], ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    train(ready, run_stage, augmentation={}, epochs=2, label_smoothing=0.0)
+    plain = metrics()
+    train(ready, run_stage, augmentation=augmentation)
+    assert metrics()["train_loss"] != pytest.approx(plain["train_loss"], rel=1e-3)
+    assert metrics()["untrained_loss"] == plain["untrained_loss"]
+    assert scores("validation")[0] == pytest.approx(metrics()["val_loss"], rel=1e-3)
+
+
 INTERRUPTED: list[dict[str, Any]] = [
+    {"augmentation": {"flip_vertical": True, "brightness": 0.2, "contrast": 0.3, "cutmix": 1}},
+    {"augmentation": {"mixup": 0.2}},
     {"class_weights": "balanced", "standardize": True},
     {"optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5}},
     {"keep": "best"},

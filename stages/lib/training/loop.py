@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    Mix = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Scores(NamedTuple):
@@ -54,6 +55,9 @@ class Loop:
         seed: The first of augment's two; the second numbers steps and replicas.
         class_weights: K factors of the training losses by label, as Keras's ``class_weight``;
             evaluation has none.
+        mix: Images of a step, after augment, and the same seed to mixtures of each with the one
+            as far from the other end of the batch, and the fractions (B) that are of its own; the
+            losses of both labels are weighed by these.
     """
 
     def __init__(
@@ -65,12 +69,13 @@ class Loop:
         augment: Augment | None = None,
         seed: int = 0,
         class_weights: npt.NDArray[np.float32] | None = None,
+        mix: Mix | None = None,
     ) -> None:
         import tensorflow as tf
 
         self._model, self._optimizer, self._loss = model, optimizer, loss
         self._batch_size, self._augment, self._seed = batch_size, augment, seed
-        self._class_weights = class_weights
+        self._class_weights, self._mix = class_weights, mix
         self._strategy = tf.distribute.get_strategy()
         self._replicas: int = self._strategy.num_replicas_in_sync
         if not optimizer.built:
@@ -194,17 +199,31 @@ class Loop:
         inputs, labels = tf.gather(images, batch), tf.gather(labels, batch)
         if self._augment:
             inputs = self._augment(inputs, self._step_seed())
+        own = None
+        if self._mix:
+            inputs, own = self._mix(inputs, self._step_seed())
         with tf.GradientTape() as tape:
             outputs = self._model(inputs, training=True)
-            losses = self._loss(labels, outputs)
-            if self._class_weights is not None:
-                losses *= tf.gather(self._class_weights, labels)
+            losses = self._weighted_losses(labels, outputs)
+            if own is not None:
+                others = tf.reverse(labels, axis=[0])
+                losses = own * losses + (1 - own) * self._weighted_losses(others, outputs)
+                labels = tf.where(own < 0.5, others, labels)  # an accuracy needs one of the two
             losses = losses if weights is None else losses * weights
             penalties = sum(self._model.losses) / self._replicas
             loss = tf.reduce_sum(losses) / size + penalties
             scaled = self._optimizer.scale_loss(loss)
         self._optimizer.apply(self._gradients(tape, scaled), self._model.trainable_variables)
         return _sums(loss * size, labels, outputs, weights)
+
+    def _weighted_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """The losses of images (N), times the weights of their classes, if there are any."""
+        import tensorflow as tf
+
+        losses = self._loss(labels, outputs)
+        if self._class_weights is None:
+            return losses
+        return losses * tf.gather(self._class_weights, labels)
 
     def _test_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """The sums over a batch, float64 (2,)."""

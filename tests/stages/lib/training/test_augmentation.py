@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from stages.lib.core.errors import UserError
 from stages.lib.training import augmentation
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -114,3 +115,76 @@ def test_colour_images_change_as_a_whole() -> None:
     changed = change(colour, shift=2, flip=True, rotation=5.0, cutout=2)
     assert changed.shape == colour.shape
     assert (changed[..., 0] == changed[..., 2]).all()
+
+
+def test_a_vertical_flip_mirrors_about_half_of_the_images_and_others_than_a_flip() -> None:
+    changed = change(IMAGES, flip_vertical=True)
+    mirrored = (changed == IMAGES[:, ::-1]).all(axis=(1, 2))
+    assert (mirrored ^ (changed == IMAGES).all(axis=(1, 2))).all()
+    assert 16 < mirrored.sum() < 48
+    sideways = (change(IMAGES, flip=True) == IMAGES[:, :, ::-1]).all(axis=(1, 2))
+    assert (sideways != mirrored).any()
+
+
+def test_new_changes_leave_the_draws_of_the_others_as_they_are() -> None:
+    flipped = change(IMAGES, flip=True)
+    both = change(IMAGES, flip=True, flip_vertical=True)
+    assert all((b == f).all() or (b == f[::-1]).all() for b, f in zip(both, flipped, strict=True))
+
+
+def test_brightness_is_one_number_for_an_image_within_the_limit() -> None:
+    images = IMAGES * 0.2 + 0.4
+    differences = change(images, brightness=0.3) - images
+    assert differences.std(axis=(1, 2)) == pytest.approx(0, abs=1e-6)
+    assert differences.min() < -0.2 < 0.2 < differences.max()
+    assert np.abs(differences).max() <= 0.3 + 1e-6
+    full = change(IMAGES, brightness=1.0)
+    assert (full.min(), full.max()) == (0, 1)
+
+
+def test_contrast_keeps_the_mean_and_scales_the_deviation() -> None:
+    images = IMAGES * 0.2 + 0.4
+    changed = change(images, contrast=0.5)
+    assert changed.mean(axis=(1, 2)) == pytest.approx(images.mean(axis=(1, 2)), abs=1e-5)
+    factors = changed.std(axis=(1, 2)) / images.std(axis=(1, 2))
+    assert 0.5 <= factors.min() < 0.7 < 1.3 < factors.max() <= 1.5
+
+
+def mixed(**settings: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    import tensorflow as tf
+
+    mix = augmentation.make_mix(augmentation.Augmentation(**{**NONE, **settings}))
+    assert mix is not None
+    images, own = mix(tf.constant(IMAGES), tf.constant([1, 7]))
+    return images.numpy(), own.numpy()
+
+
+def test_mixup_is_a_weighted_mean_of_an_image_and_its_partner() -> None:
+    images, own = mixed(mixup=0.4)
+    weights = own[:, None, None]
+    assert images == pytest.approx(weights * IMAGES + (1 - weights) * IMAGES[::-1], abs=1e-6)
+    assert len(np.unique(own)) == len(own)
+
+
+def test_weights_are_of_a_beta_distribution() -> None:
+    own = np.concatenate([mixed(mixup=alpha)[1] for alpha in (2.0, 2.0001, 2.0002, 2.0003)])
+    assert own.mean() == pytest.approx(0.5, abs=0.06)
+    assert own.var() == pytest.approx(1 / 20, abs=0.012)  # 1 / (4 (2 a + 1))
+    assert np.isfinite(mixed(mixup=1e-3)[1]).all()
+
+
+def test_cutmix_puts_in_a_rectangle_of_the_partner_and_counts_its_pixels() -> None:
+    images, own = mixed(cutmix=1.0)
+    for at, (image, fraction) in enumerate(zip(images, own, strict=True)):
+        from_partner = image != IMAGES[at]
+        assert (image[from_partner] == IMAGES[::-1][at][from_partner]).all()
+        assert 1 - from_partner.mean() == pytest.approx(fraction, abs=1e-6)
+        rows, columns = from_partner.any(axis=1), from_partner.any(axis=0)
+        assert from_partner.sum() == rows.sum() * columns.sum()
+    assert own.std() > 0.1
+
+
+def test_mixup_and_cutmix_exclude_each_other() -> None:
+    settings = augmentation.Augmentation(mixup=0.2, cutmix=1.0)
+    with pytest.raises(UserError, match=r"augmentation.cutmix: expected 0 beside mixup, found 1\."):
+        augmentation.make_mix(settings)

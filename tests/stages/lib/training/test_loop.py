@@ -176,6 +176,35 @@ def test_equals_keras_with_class_weights() -> None:
         assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
 
 
+def test_mixtures_are_trained_with_the_losses_of_both_labels() -> None:
+    import tensorflow as tf
+
+    def half(images: Any, _: object) -> tuple[Any, Any]:
+        own = tf.fill([images.shape[0]], 0.75)
+        return 0.75 * images + 0.25 * tf.reverse(images, axis=[0]), own
+
+    weights = np.array([2, 0.5, 1], np.float32)
+    model, by_hand = network(), network()
+    cross_entropy = loop.cross_entropy(3)
+    training = loop.Loop(
+        model, optimizers.make("sgd", 0.0), cross_entropy, 70, class_weights=weights, mix=half
+    )
+    images, labels = loop.as_tensor(IMAGES), loop.as_tensor(LABELS)
+    scores = training.epoch(images, labels, np.arange(70), rates(1, 0.5))
+    with tf.GradientTape() as tape:
+        outputs = by_hand(0.75 * IMAGES + 0.25 * IMAGES[::-1])
+        own = weights[LABELS] * cross_entropy(LABELS, outputs)
+        others = LABELS[::-1].copy()
+        partner = weights[others] * cross_entropy(others, outputs)
+        mean = tf.reduce_mean(0.75 * own + 0.25 * partner)
+    variables = [variable.value for variable in by_hand.trainable_variables]
+    gradients = tape.gradient(mean, variables)
+    assert scores.loss == pytest.approx(float(mean), rel=1e-5)
+    assert scores.accuracy == pytest.approx((outputs.numpy().argmax(1) == LABELS).mean())
+    for now, before, gradient in zip(model.variables, variables, gradients, strict=True):
+        assert now.numpy() == pytest.approx((before - 0.5 * gradient).numpy(), abs=1e-5)
+
+
 @pytest.mark.parametrize("activity", [0.0, 0.03])
 def test_losses_contain_the_penalties_as_keras_has_it(activity: float) -> None:
     import keras
