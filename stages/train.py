@@ -317,7 +317,8 @@ def main(settings: Settings) -> Callable[[], None] | None:
     num_classes = len(split.class_names)
     if not len(validation.labels):
         refuse_without_validation(params)
-    with strategy.scope():
+    print(runtime.device())
+    with strategy.scope(), runtime.enough_memory("train.batch_size"):
         model = architectures.build(
             settings.architecture, split.images.shape[1:], num_classes, settings.arguments
         )
@@ -339,6 +340,11 @@ def main(settings: Settings) -> Callable[[], None] | None:
             mix,
         )
         model.summary(line_length=80)
+        remark = runtime.remark_on_threads(
+            model, params.threads, params.batch_size, runtime.cores()
+        )
+        if remark:
+            print(f"train.threads: {remark}; the number is part of the result.")
         batch = slice(params.batch_size)
         untrained = training.evaluate(split.images[batch], split.labels[batch])
         print(

@@ -815,6 +815,17 @@ def refusing(code: int) -> Callable[[World], str]:
     return act
 
 
+def too_large_a_batch(world: World) -> str:
+    from stages.lib.training import loop
+
+    def too_much(*_: object) -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    world.prepare("train")
+    world.patch.setattr(loop.Loop, "epoch", too_much)
+    return world.run("train")
+
+
 def out_of_memory(world: World) -> str:
     from stages import normalize
 
@@ -941,6 +952,9 @@ ACTS: dict[str, Callable[[World], str]] = {
     "…: Permission denied. …": refusing(errno.EACCES),
     "…: Read-only file system. …": refusing(errno.EROFS),
     "out of memory: …": out_of_memory,
+    "params.yaml: train.batch_size: expected batches that fit into memory, found: …": (
+        too_large_a_batch
+    ),
     "The configuration of this stage was changed while it ran; …": edited_configuration,
     "An input file of this stage was changed while it ran; …": edited_input,
     "Interrupted; …": interrupted,

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.lib import model_file, split_file
+from stages.lib import architectures, model_file, split_file
 from stages.lib.training import checkpoint, loop
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -40,6 +41,7 @@ def test_learns_and_writes_model_history_and_metrics(
     finished = run_stage("train")
     assert finished.code == 0, finished.err
     assert "Untrained loss on one batch" in finished.out
+    assert re.search(r"^Runs on (the CPU: |\d+ GPU: ).+\.$", finished.out, re.MULTILINE)
     assert "ln 2 = 0.6931" in finished.out
     rows = history()
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
@@ -337,14 +339,24 @@ def test_splits_of_two_data_sets_are_refused(
     assert message.startswith("data/normalized/validation.npz: expected images (4, 4) of 2 classes")
 
 
+@pytest.mark.parametrize("who", ["TensorFlow", "NumPy"])
+@pytest.mark.parametrize("where", ["network", "training"])
 def test_too_large_a_batch_for_the_memory_names_its_key(
-    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+    who: str,
+    where: str,
+    ready: Any,
+    run_stage: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import tensorflow as tf
 
     def exhausted(*_: object) -> None:
+        if who == "NumPy":
+            raise MemoryError("OOM when allocating tensor\nmore")
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
 
+    if where == "network":
+        monkeypatch.setattr(architectures, "build", exhausted)
     monkeypatch.setattr(loop.Loop, "epoch", exhausted)
     message = run_stage("train").message
     assert message.startswith(

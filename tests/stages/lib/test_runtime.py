@@ -77,3 +77,58 @@ def test_whoever_sets_the_log_level_sees_the_log(
     with runtime.starting():
         os.write(2, b"from C++\n")
     assert capfd.readouterr().err == "from C++\n"
+
+
+def network(kind: str) -> Any:
+    import keras
+
+    layers = {
+        "dense": [keras.layers.Flatten(), keras.layers.Dense(100)],
+        "wide": [keras.layers.Flatten(), keras.layers.Dense(10000)],
+        "convolutional": [keras.Sequential([keras.layers.Conv2D(4, 3)]), keras.layers.Flatten()],
+    }[kind]
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+
+@pytest.mark.usefixtures("tensorflow")
+@pytest.mark.parametrize(
+    ("kind", "threads", "cores", "said"),
+    [
+        ("convolutional", 1, 2, "a convolutional network trains faster with more than 1 thread"),
+        ("convolutional", 1, 1, ""),
+        ("convolutional", 2, 8, ""),
+        ("dense", 1, 8, ""),
+        ("dense", 2, 8, "a step of a network this small is faster with 1 thread than with 2"),
+        ("wide", 2, 8, ""),
+        ("wide", 4, 2, "4 threads are more than the 2 cores of this machine"),
+    ],
+)
+def test_threads_far_from_what_the_network_wants_are_remarked_upon(
+    kind: str, threads: int, cores: int, said: str
+) -> None:
+    remark = runtime.remark_on_threads(network(kind), threads, 32, cores)
+    assert remark.startswith(said)
+    assert bool(remark) == bool(said)
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_the_device_comes_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    monkeypatch.setattr(tf.test, "is_built_with_gpu_support", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert runtime.device() == "Runs on the CPU: CUDA_VISIBLE_DEVICES hides every GPU."
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert "found no GPU that it can use" in runtime.device()
+    monkeypatch.setattr(tf.test, "is_built_with_gpu_support", lambda: False)
+    assert "was built without support for GPUs" in runtime.device()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["a", "b"])
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda gpu: {"device_name": f"GPU {gpu}"}
+    )
+    assert runtime.device() == "Runs on 2 GPU: GPU a, GPU b."
+
+
+def test_the_cores_are_those_that_this_process_may_use() -> None:
+    assert 1 <= runtime.cores() <= (os.cpu_count() or 1)
