@@ -43,7 +43,22 @@ def losses(folder: Path) -> list[tuple[float, float]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="TensorFlow has no collectives on Windows")
-def test_two_workers_reach_the_losses_of_one_process(project: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        pytest.param(
+            {
+                "keep": "best", "patience": 2, "class_weights": "balanced", "standardize": True,
+                "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "clipnorm": 1},
+            },
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_two_workers_reach_the_losses_of_one_process(
+    keys: dict[str, Any], project: Any, tmp_path: Path
+) -> None:
     random = np.random.default_rng(0)
     for name, count in (("train", 100), ("validation", 30)):  # the last batch does not divide
         labels = np.arange(count) % 2
@@ -52,7 +67,7 @@ def test_two_workers_reach_the_losses_of_one_process(project: Any, tmp_path: Pat
         split_file.write(Path(f"data/normalized/{name}.npz"), split)
     project.params["model"]["mlp"] = {"hidden_units": [8], "dropout": 0.0}
     none = {"shift": 0, "rotation": 0, "zoom": 0.0, "flip": False, "cutout": 0}
-    project.params["train"] |= {"epochs": 3, "batch_size": 32, "augmentation": none}
+    project.params["train"] |= {"epochs": 3, "batch_size": 32, "augmentation": none, **keys}
     project.save()
     folders = [tmp_path / name for name in ("alone", "chief", "other")]
     for folder in folders:
