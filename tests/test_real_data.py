@@ -1,16 +1,22 @@
 """The recipes on real MNIST and Fashion-MNIST, through `dvc repro`."""
 
+import hashlib
 import json
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from benchmarks import images
+
 pytestmark = pytest.mark.real_data
+SPLITS = ("train", "validation", "test")
 
 
 class Work:
@@ -94,3 +100,44 @@ def test_running_again_by_force_changes_no_byte(recipe: str, work: Work) -> None
     if shutil.which("taskset") and sys.platform == "linux":
         assert len(work.repro("--force", prefix=("taskset", "-c", "0"))) == 5
         assert work.differences() == ""
+
+
+def test_mnist_as_70000_files_gives_what_its_idx_files_give(work: Work, tmp_path: Path) -> None:
+    folder = tmp_path / "mnist_files"
+    for split in ("train", "test"):
+        for digit in range(10):
+            (folder / split / str(digit)).mkdir(parents=True)
+    for name, content in images.mnist(work.mirror, 70_000):
+        (folder / name).write_bytes(content)
+    work.take("mnist-mlp-softmax")
+    work.repro("normalize")
+    expected = {split: pixels_by_digit(work, split, drawn=False) for split in SPLITS}
+    done = work.repository.run("python", "-m", "tools.add_dataset", str(folder))
+    assert done.code == 0, done.err
+    assert "70,000 images: 70,000 PNG L" in done.out
+    params = yaml.safe_load((work.path / "params.yaml").read_text("utf-8"))
+    params["dataset"] = "mnist_files"
+    (work.path / "params.yaml").write_text(yaml.safe_dump(params), "utf-8")
+    work.repro("normalize")
+    found = {split: pixels_by_digit(work, split, drawn=True) for split in SPLITS}
+    assert found["test"] == expected["test"]
+    # The validation split is another one, and the two together are the same images
+    assert found["train"] + found["validation"] == expected["train"] + expected["validation"]
+    work.repro()
+    assert work.accuracy() >= 0.975
+
+
+def pixels_by_digit(work: Work, split: str, drawn: bool) -> Counter[tuple[int, bytes]]:
+    """The label and a hash of the float32 pixels of each image of a split."""
+    with np.load(work.path / f"data/normalized/{split}.npz") as arrays:
+        assert ("names" in arrays) == drawn
+        if drawn:  # the labels are those of the folders, and do not come in blocks
+            names, labels = arrays["names"].tolist(), arrays["labels"].tolist()
+            assert all(
+                name.split("/")[1] == str(label) for name, label in zip(names, labels, strict=True)
+            )
+            assert np.count_nonzero(np.diff(arrays["labels"])) > len(labels) / 2
+        return Counter(
+            (int(label), hashlib.sha256(image.tobytes()).digest())
+            for image, label in zip(arrays["images"], arrays["labels"], strict=True)
+        )

@@ -135,7 +135,7 @@ def test_mixed_images_are_described_and_what_fits_them_is_said(
         "2 classes:",
     ]
     assert said[5].startswith("oak/broken.png: ")
-    assert said[6:8] == ["oak/empty.png: an empty file", "2 files cannot be read, as listed above"]
+    assert said[6:8] == ["oak/empty.png: an empty file", "cannot be read: 2, as listed above"]
     assert said[-6:-1] == [
         "To train on it, set in params.yaml",
         "  dataset: leaves",
@@ -272,7 +272,15 @@ def test_replacing_brings_the_entry_up_to_date_and_keeps_what_was_filled_in(
 
 @pytest.mark.parametrize(
     "names",
-    [["yes", "no"], ["1e3", "010"], ["a: b", "# c"], ["叶子", "花"], ['"', "'"], ["~", "null"]],
+    [
+        ["yes", "no"],
+        ["1e3", "010"],
+        ["a: b", "# c"],
+        ["叶子", "花"],
+        [f"a long name {n}" for n in range(9)],
+        ['"', "'"],
+        ["~", "null"],
+    ],
 )
 def test_names_are_written_so_that_they_are_read_as_texts(
     place: Project, tmp_path: Path, names: list[str]

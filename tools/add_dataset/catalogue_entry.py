@@ -40,7 +40,9 @@ def write(name: str, found: Contents, paths: Mapping[str, Path], urls: Sequence[
     }
     pixel_max = found.pixel_max
     entry["pixel_max"] = int(pixel_max) if pixel_max == int(pixel_max) else pixel_max
-    english = _in_line(DoubleQuotedScalarString(each) for each in found.class_names)
+    english: Any = [DoubleQuotedScalarString(each) for each in found.class_names]
+    if sum(len(each) + 4 for each in english) < 80:  # else a line each
+        english = _in_line(english)
     if not _names(entry.get("class_names"), found.class_names):
         entry["class_names"] = english
     stream = io.StringIO()

@@ -121,7 +121,7 @@ def _image_files(path: Path) -> Contents:
     lines = [*survey.lines(), *_table(layout.class_names, counts)]
     lines += [f"{name}: {reason}" for name, reason in survey.unreadable.items()]
     if survey.unreadable:
-        lines.append(f"{len(survey.unreadable):,} files cannot be read, as listed above")
+        lines.append(f"cannot be read: {len(survey.unreadable):,}, as listed above")
     settings = _settings(survey)
     suffix = _suffix(path)
     return Contents(

@@ -77,22 +77,14 @@ class Survey:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(self.kinds.items()))
         yield f"{self.layout.kind}; {count:,} images: {kinds or 'none'}"
         if self.sizes:
-            low, high = min(self.sizes), max(self.sizes)
-            smallest = min(self.sizes, key=lambda size: (size[0] * size[1], size))
-            largest = max(self.sizes, key=lambda size: (size[0] * size[1], size))
-            each = (
-                f"{low[0]} x {low[1]}"
-                if low == high
-                else (
-                    f"{smallest[0]} x {smallest[1]} to {largest[0]} x {largest[1]}, "
-                    f"{len(self.sizes):,} sizes"
-                )
-            )
-            yield f"height x width: {each}"
+            by_area = sorted(self.sizes, key=lambda size: (size[0] * size[1], size))
+            first, last = (f"{height} x {width}" for height, width in (by_area[0], by_area[-1]))
+            more = f" to {last}, {len(by_area):,} sizes" if len(by_area) > 1 else ""
+            yield f"height x width: {first}{more}"
         yield from (f"{number:,} {note}" for note, number in sorted(self.notes.items()))
         if self.layout.unused:
             others = f", such as {self.layout.unused[0]}"
-            yield f"{len(self.layout.unused):,} files of no class are not used{others}"
+            yield f"not used, as of no class: {len(self.layout.unused):,}{others}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +271,10 @@ def _refuse_unreadable(path: Path, survey: Survey, skip: bool) -> None:
         print(f"{name}: {reason}", file=sys.stderr)
     count = len(survey.unreadable)
     if count and skip:
-        print(f"WARNING: these {count:,} files cannot be read and are skipped.", file=sys.stderr)
+        print(
+            f"WARNING: skipped, as they cannot be read: {count:,} files, listed above.",
+            file=sys.stderr,
+        )
     elif count:
         name, reason = next(iter(survey.unreadable.items()))
         raise UserError(

@@ -341,7 +341,7 @@ def test_what_was_seen_and_done_is_said(project: Project, run_stage: Run) -> Non
         "height x width: 4 x 4",
         "1 of 16 bits, scaled from 0 to 65535",
         "1 transparent, over the background",
-        "1 files of no class are not used, such as about.txt",
+        "not used, as of no class: 1, such as about.txt",
         "tiny, pixels 0 to 255 to float32 0 to 1:",
     ]
 
