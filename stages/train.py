@@ -22,6 +22,7 @@ from stages.lib.training import (
     progress,
     schedule,
     standardization,
+    temperature,
     typicality,
 )
 from stages.lib.training.augmentation import Augmentation
@@ -39,7 +40,10 @@ class Params(config.Schema, frozen=True):
     """The section ``train`` of params.yaml; defaults are those of the beginner tutorials."""
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
-        {"optimizer_arguments", "class_weights", "standardize", "keep", "monitor", "patience"}
+        {
+            *("optimizer_arguments", "class_weights", "standardize", "keep", "monitor"),
+            *("patience", "temperature"),
+        }
     )
     optimizer: Annotated[
         optimizers.Name, Meta(description="a Keras optimizer, by its lower-case name")
@@ -84,6 +88,10 @@ class Params(config.Schema, frozen=True):
         best.Monitor, Meta(description="what is lowest or highest in the best epoch")
     ] = "val_loss"
     patience: Annotated[int, Meta(ge=1, le=10000)] | None = None  # epochs without a better one
+    temperature: Annotated[
+        Literal["none", "validation"],
+        Meta(description="the split by which the logits are scaled, once trained"),
+    ] = "none"
 
 
 @dataclass(frozen=True)
@@ -286,12 +294,13 @@ def read_splits() -> tuple[split_file.Split, split_file.Split]:
 
 
 def refuse_without_validation(params: Params) -> None:
-    """Refuses what chooses an epoch by the validation split, where there is none.
+    """Refuses what is chosen by the validation split, where there is none.
 
     Raises:
-        UserError: The best epoch is to be kept, or the training to end for want of a better one.
+        UserError: The best epoch is to be kept, the training to end for want of a better one, or
+            a temperature to be fitted.
     """
-    for name, plain in (("keep", "last"), ("patience", None)):
+    for name, plain in (("keep", "last"), ("patience", None), ("temperature", "none")):
         value = getattr(params, name)
         if value != plain:
             raise UserError(
@@ -354,13 +363,15 @@ def main(settings: Settings) -> Callable[[], None] | None:
         history = fit(training, model, split, validation, params, saved)
     if not runtime.is_chief():
         return None
-    model_file.save(with_output(model, settings.output), MODEL, metadata(settings.output, split))
+    final, scaling = model, dict[str, float]()
+    if params.temperature == "validation":
+        final, scaling = temperature.calibrated(model, validation.images, validation.labels)
+    model_file.save(with_output(final, settings.output), MODEL, metadata(settings.output, split))
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
     files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))
-    files.write_json(
-        REPORTS / "metrics.json", final_metrics(history, model, untrained.loss, params)
-    )
+    scores = final_metrics(history, model, untrained.loss, params)
+    files.write_json(REPORTS / "metrics.json", {**scores, **scaling})
     print(f"{model.count_params():,} parameters in {MODEL.as_posix()}")
     print(f"History and metrics in {REPORTS.as_posix()}/")
     return saved.remove

@@ -207,6 +207,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"params:train.patience": 0},
     ),
+    "params.yaml: train.temperature: expected one of …; found …": (
+        "train",
+        {"params:train.temperature": "test"},
+    ),
+    "params.yaml: train.temperature: expected none without a validation split, found …": (
+        "train",
+        {"params:train.temperature": "validation", "file:data/normalized/validation.npz": EMPTY},
+    ),
     "params.yaml: train.patience: expected null without a validation split, found …": (
         "train",
         {"params:train.patience": 3, "file:data/normalized/validation.npz": EMPTY},

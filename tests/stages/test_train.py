@@ -93,6 +93,34 @@ def test_the_model_carries_what_its_user_has_to_know(
         assert 0 < metadata.typical.lowest[0] < 0.2 < 0.8 < metadata.typical.highest[0] < 1
 
 
+@pytest.mark.parametrize("output", ["logits", "softmax"])
+def test_a_temperature_changes_no_class_and_is_in_the_model(
+    output: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    import keras
+
+    ready.params["model"]["output"] = output
+    answers = {}
+    images = split_file.read(Path("data/normalized/test.npz")).images
+    for kind in ("none", "validation"):
+        ready.params["train"]["temperature"] = kind
+        ready.save()
+        assert run_stage("train").code == 0
+        record = json.loads(Path("reports/train/run.json").read_text())["parameters"]
+        assert ("train.temperature" in record) == (kind == "validation")
+        answers[kind] = keras.saving.load_model("models/model.keras")(images).numpy()
+        assert ("temperature" in metrics()) == (kind == "validation")
+    found = metrics()
+    assert found["calibrated_val_loss"] <= found["uncalibrated_val_loss"]
+    before, after = answers["none"], answers["validation"]
+    if output == "logits":
+        assert after == pytest.approx(before / found["temperature"], rel=1e-4, abs=1e-5)
+    else:
+        assert after.sum(axis=1) == pytest.approx(np.ones(len(after)), abs=1e-5)
+    assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
+    assert run_stage("evaluate").code == 0
+
+
 def test_the_model_says_how_its_images_were_fitted(
     ready: Any, run_stage: Callable[[str], Any]
 ) -> None:

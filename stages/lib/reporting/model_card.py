@@ -60,6 +60,7 @@ def render(dataset: report.Dataset, results: report.Results, data: data_tables.D
         libraries=", ".join(f"{name} {text}" for name, text in sorted(run.versions.items())),
         confidence=percent(confidence),
         calibration=_calibration(confidence, accuracy),
+        temperature=report.temperature(results.training),
         bins=len(results.bins.images),
         confusions=[
             {

@@ -155,10 +155,22 @@ def _results(results: Results) -> dict[str, object]:
         "best_of": _best_of(results),
         "label_smoothing": f"{smoothing:g}" if isinstance(smoothing, float) and smoothing else "",
         "class_weights": results.run.parameters.get("train.class_weights", "none") != "none",
+        "temperature": temperature(training),
         "untrained_loss": f"{training['untrained_loss']:.4f}",
         "chance_loss": f"{math.log(classes):.4f}",
         "classes": classes,
     }
+
+
+def temperature(training: Mapping[str, Any]) -> str:
+    """What temperature scaling did; empty where there was none."""
+    if "temperature" not in training:
+        return ""
+    before, after = training["uncalibrated_val_loss"], training["calibrated_val_loss"]
+    return (
+        f"The logits are divided by a temperature of {training['temperature']:.3g}, fitted to the "
+        f"validation images; their loss went from {before:.4f} to {after:.4f} by that."
+    )
 
 
 def _best_of(results: Results) -> str:

@@ -158,6 +158,26 @@ def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss(
     assert ("smoothed by 0.1, which the test loss is not" in said) == (smoothing > 0)
 
 
+def test_page_and_card_say_what_the_temperature_did(tmp_path: Path) -> None:
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "reports/train/metrics.json"
+    training = json.loads(path.read_text(encoding="utf-8"))
+    scaling = {
+        "temperature": 0.4973,
+        "uncalibrated_val_loss": 0.1138,
+        "calibrated_val_loss": 0.0482,
+    }
+    path.write_text(json.dumps(training | scaling), encoding="utf-8")
+    done = plot_inputs.run_plot(tmp_path)
+    assert done.returncode == 0, done.stderr
+    sentence = (
+        "The logits are divided by a temperature of 0.497, fitted to the validation images; their "
+        "loss went from 0.1138 to 0.0482 by that."
+    )
+    assert sentence in words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
+    assert sentence in (tmp_path / "reports/model_card.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("monitor", "by"),
     [("val_loss", "lowest validation loss"), ("val_accuracy", "highest validation accuracy")],
