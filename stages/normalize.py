@@ -272,9 +272,10 @@ def write_report(report: inspection.Report) -> None:
     counts = report.metrics
     files.write_json(METRICS, counts)
     print(
-        f"  {counts['duplicates']:,} duplicates within a split, {counts['near_duplicates']:,} "
-        f"held-out images much like a training image, {counts['unusual_images']:,} unusual ones, "
-        f"{counts['tiny_classes']:,} classes of fewer than {inspection.TINY} training images; "
+        f"  duplicates within a split: {counts['duplicates']:,}; held-out images much like a "
+        f"training image: {counts['near_duplicates']:,}; unusual images: "
+        f"{counts['unusual_images']:,}; classes of fewer than {inspection.TINY} training images: "
+        f"{counts['tiny_classes']:,}; "
         f"tables in {TABLES.as_posix()}/"
     )
     for sentence in flaws.flaws(counts):

@@ -138,8 +138,8 @@ def test_shapes_and_sizes_are_printed(project: Project, run_stage: Run) -> None:
         "  train:      images (18, 2, 3), labels (18,), 0.0 MB in data/normalized/train.npz\n"
         "  validation: images (2, 2, 3), labels (2,), 0.0 MB in data/normalized/validation.npz\n"
         "  test:       images (5, 2, 3), labels (5,), 0.0 MB in data/normalized/test.npz\n"
-        "  0 duplicates within a split, 2 held-out images much like a training image, 0 unusual "
-        "ones, 2 classes of fewer than 10 training images; tables in reports/data/tables/\n"
+        "  duplicates within a split: 0; held-out images much like a training image: 2; unusual "
+        "images: 0; classes of fewer than 10 training images: 2; tables in reports/data/tables/\n"
     )
 
 
@@ -360,7 +360,7 @@ def test_leaks_and_conflicts_are_warnings_with_their_number(
         "WARNING: 1 image occurs more than once with different labels. "
         "See reports/data/tables/duplicates.csv.\n"
     )
-    assert "  1 duplicates within a split, " in done.out
+    assert "  duplicates within a split: 1; " in done.out
     metrics = json.loads((project.path / "reports/data/metrics.json").read_text(encoding="utf-8"))
     assert metrics == {
         "train_images": 20,

@@ -68,14 +68,13 @@ def _places(names: Names, rows: Sequence[Place]) -> dict[str, list[Cell]]:
     return {
         "Split": cells.texts(row.split for row in rows),
         "Image": cells.integers(row.index for row in rows),
-        **_files("File", [row.name for row in rows]),
         "Class": names(row.label for row in rows),
     }
 
 
-def _files(heading: str, names: Sequence[str]) -> dict[str, list[Cell]]:
-    """A column of file names, where there are any."""
-    return {heading: cells.texts(names)} if any(names) else {}
+def _files(heading: str, files: Sequence[str]) -> dict[str, list[Cell]]:
+    """A column of file names, where there are any; the last one, as they may be long."""
+    return {heading: cells.texts(files)} if any(files) else {}
 
 
 def _splits(data: Data) -> Table:
@@ -105,9 +104,9 @@ def _sizes(sizes: Sequence[Size]) -> str:
         return f"All images are of {first} pixels."
     heights, widths = [size.height for size in sizes], [size.width for size in sizes]
     return (
-        f"Before scaling, images were of {len(sizes):,} sizes, most often {first} pixels: heights "
-        f"from {min(heights):,} to {max(heights):,}, widths from {min(widths):,} to "
-        f"{max(widths):,}."
+        f"Before scaling, images were of {len(sizes):,} sizes, most often {first} pixels (height × "
+        f"width): heights from {min(heights):,} to {max(heights):,}, widths from {min(widths):,} "
+        f"to {max(widths):,}."
     )
 
 
@@ -134,6 +133,7 @@ def _duplicates(names: Names, data: Data) -> Kind:
         "Group": cells.integers(row.group for row in rows),
         "Kind": cells.texts(words[row.labels_differ, row.across_splits] for row in rows),
         **_places(names, rows),
+        **_files("File", [row.name for row in rows]),
     }
     table = Table("Images that are equal in every pixel", columns)
     what = "equal in every pixel to another one"
@@ -146,8 +146,9 @@ def _near(names: Names, data: Data) -> Kind:
         "Correlation": [Cell(f"{row.correlation:.4f}", row.correlation) for row in rows],
         **_places(names, rows),
         "Training image": cells.integers(row.training_index for row in rows),
-        **_files("Its file", [row.training_name for row in rows]),
         "Its class": names(row.training_label for row in rows),
+        **_files("File", [row.name for row in rows]),
+        **_files("File of the training image", [row.training_name for row in rows]),
     }
     table = Table("Held-out images nearly equal to a training image", columns)
     what = "nearly equal to a training image: their pixels correlate by 0.99 or more"
@@ -161,6 +162,7 @@ def _unusual(names: Names, data: Data) -> Kind:
         "Brightness": cells.reals(row.brightness for row in rows),
         "Contrast": cells.reals(row.contrast for row in rows),
         "Why": cells.texts(row.why for row in rows),
+        **_files("File", [row.name for row in rows]),
     }
     table = Table("Images out of the ordinary", columns)
     what = "blank, or far from the others in brightness or contrast"
@@ -175,5 +177,6 @@ def _looks(names: Names, data: Data) -> Table:
         "Probability of the label": cells.proportions(row.probability for row in rows),
         "Of the other": cells.proportions(row.other_probability for row in rows),
         "Margin": [Cell(f"{row.margin:.4f}", row.margin) for row in rows],
+        **_files("File", [row.name for row in rows]),
     }
     return Table("Labels worth a second look", columns)

@@ -156,7 +156,8 @@ def second_looks(
         class_names: K names.
     """
     columns = min(4, len(looks))
-    names = [name if drawing.is_drawable(name) else "" for name in (look.name for look in looks)]
+    files = [look.name.rpartition("/")[2] for look in looks]
+    names = [name if drawing.is_drawable(name) else "" for name in files]
     high = 1.72 + (0.13 if any(names) else 0)
     rows = math.ceil(len(looks) / columns)
     width = max(_NARROWEST, columns * _LOOK_WIDTH + drawing.MARGIN)

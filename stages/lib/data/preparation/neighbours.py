@@ -26,6 +26,7 @@ _FEATURES = 32
 _LEAF = 256  # held-out images that are compared at once
 _CANDIDATES = 16  # training images that one held-out image is compared with in full
 _VALUES = 1 << 21  # pixel values of the images that the axes are taken from
+_AT_ONCE = 1 << 18  # pixel values of pairs that are compared in one step
 _KEPT = 1 << 26  # pixel values that are in memory at once to be compared in full
 
 
@@ -158,9 +159,12 @@ def _block(pairs: Indices, pieces: Iterable[Images]) -> Floats:
         start += len(piece)
     values = np.concatenate(kept)
     correlations = np.empty(len(pairs))
-    for at, (one, other) in enumerate(places):
-        a, b = (values[place].astype(np.float64) for place in (one, other))
-        a -= a.mean()
-        b -= b.mean()
-        correlations[at] = (a @ b) / math.sqrt((a @ a) * (b @ b))
+    step = max(1, _AT_ONCE // values.shape[1])
+    for start in range(0, len(pairs), step):
+        one, other = (values[places[start : start + step, side]] for side in (0, 1))
+        a, b = (x - x.mean(axis=1, keepdims=True) for x in map(np.float64, (one, other)))
+        products, lengths, others = (
+            np.einsum("nd,nd->n", *pair) for pair in ((a, b), (a, a), (b, b))
+        )
+        correlations[start : start + step] = products / np.sqrt(lengths * others)
     return correlations
