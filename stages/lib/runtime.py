@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,7 +151,7 @@ def enough_memory(key: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        said = str(getattr(error, "message", error)).strip()
+        said = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())
         reason = said.splitlines()[0][:120] if said else "no memory left"
         raise UserError(
             f"{config.PARAMS}: {key}: expected batches that fit into memory, found: {reason}.\n"

@@ -381,7 +381,10 @@ def test_too_large_a_batch_for_the_memory_names_its_key(
     def exhausted(*_: object) -> None:
         if who == "NumPy":
             raise MemoryError("OOM when allocating tensor\nmore")
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
+        said = (
+            "{{function_node __wrapped__X_device_/task:0/CPU:0}} OOM when allocating tensor\nmore"
+        )
+        raise tf.errors.ResourceExhaustedError(None, None, said)
 
     if where == "network":
         monkeypatch.setattr(architectures, "build", exhausted)
@@ -390,7 +393,7 @@ def test_too_large_a_batch_for_the_memory_names_its_key(
     assert message.startswith(
         "params.yaml: train.batch_size: expected batches that fit into memory"
     )
-    assert "OOM when allocating tensor.\nLower it" in message
+    assert "memory, found: OOM when allocating tensor.\nLower it" in message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
