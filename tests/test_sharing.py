@@ -93,3 +93,30 @@ def test_an_s3_compatible_server_as_remote(
     url, environment = bucket
     settings = ("add -d storage s3://storage/data", f"modify storage endpointurl {url}")
     share(repository, *settings, **environment)
+
+
+def test_a_promoted_model_is_fetched_by_its_stage(repository: Any, tmp_path: Path) -> None:
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert stages_run(repository.run("dvc", "repro", "train"))[-1] == "train"
+    promoted = (repository.path / "models/model.keras").read_bytes()
+    for command in (
+        ["dvc", "remote", "add", "-d", "store", str(store)],
+        ["dvc", "push", "models/model.keras"],
+        ["git", "add", "-A"],
+        ["git", "commit", "-qm", "results"],
+        ["gto", "register", "classifier"],
+        ["gto", "assign", "classifier", "--version", "v0.0.1", "--stage", "prod"],
+    ):
+        done = repository.run(*command)
+        assert done.code == 0, done.out + done.err
+    repository.edit("params.yaml", "epochs: 60", "epochs: 1")
+    assert stages_run(repository.run("dvc", "repro", "train")) == ["train"]
+    repository.run("git", "commit", "-qam", "another model")
+    bare = tmp_path / "bare"  # without a cache, so that the file comes from the remote
+    assert repository.run("git", "clone", "-q", "--bare", ".", str(bare)).code == 0
+    get = ["dvc", "artifacts", "get", str(bare), "classifier", "--stage", "prod"]
+    done = dataclasses.replace(repository, path=elsewhere).run(*get)
+    assert done.code == 0, done.out + done.err
+    assert (elsewhere / "model.keras").read_bytes() == promoted
+    assert (repository.path / "models/model.keras").read_bytes() != promoted

@@ -1,9 +1,11 @@
 import csv
+import hashlib
 import io
 import json
 import os
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,51 @@ def test_the_three_ways_to_show_answers() -> None:
         "typicality": 0.4,
         "difference": "",
     }
+
+
+def write_colours(path: Path) -> str:
+    """An archive of colour images of many sizes in two class folders; gives its SHA-256."""
+    random = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(60):
+            height, width = random.integers(8, 40, 2)
+            colours = random.integers(0, 120, (height, width, 3)).astype(np.uint8)
+            colours[..., number % 2] += np.uint8(120)  # red or green
+            archive.writestr(f"{('red', 'green')[number % 2]}/{number}.png", png(colours))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+def test_colour_files_that_were_resized_give_the_very_probabilities_that_evaluate_wrote(
+    resize: str, project: Any, run_stage: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("data/raw").mkdir(parents=True)
+    digest = write_colours(Path("data/raw/colours.zip"))
+    files = {"archive": {"name": "colours.zip", "sha256": digest}}
+    names = ["green", "red"]
+    project.tiny.update(format="images", files=files, class_names=names)
+    project.params["normalize"] |= {"size": [12, 10], "colour": "rgb", "resize": resize}
+    project.params["model"]["mlp"] = {"hidden_units": [8], "dropout": 0.0}
+    project.params["train"] |= {"epochs": 3, "batch_size": 8}
+    project.save()
+    for stage in ("normalize", "train", "evaluate"):
+        done = run_stage(stage)
+        assert done.code == 0, done.err
+    test = split_file.read(Path("data/normalized/test.npz"))
+    assert test.names is not None
+    with Path("reports/evaluate/predictions.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert predict.main(["--csv", "--top", "2", "data/raw/colours.zip"]) == 0
+    answered = {row["file"]: row for row in csv.DictReader(io.StringIO(capfd.readouterr().out))}
+    assert len(answered) == 60
+    assert len(test.names) == len(rows) >= 10
+    for name, row in zip(test.names, rows, strict=True):
+        said = answered[f"data/raw/colours.zip:{name}"]
+        probabilities = {
+            said["class"]: said["probability"],
+            said["class_2"]: said["probability_2"],
+        }
+        assert probabilities == {names[label]: row[f"probability_{label}"] for label in range(2)}
 
 
 def agree(repository: Repository, name: str, *options: str) -> None:
