@@ -316,3 +316,23 @@ def test_a_network_of_many_layers_agrees_in_every_format(name: str) -> None:
     found = json.loads(Path("exports/formats.json").read_text())["formats"][name]
     assert found["labels_that_differ"] == 0
     assert found["largest_difference"] < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [needs("onnx")])
+@pytest.mark.parametrize("kind", ["gelu", "normalization"])
+def test_what_a_converter_does_not_know_is_an_error_and_no_file(
+    kind: str, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    layer: Any = keras.layers.Activation("gelu")
+    if kind == "normalization":
+        layer = keras.layers.Normalization(axis=None)
+        layer.adapt(model_fixtures.images(50))
+    model_fixtures.put_model(model_fixtures.network(layer))
+    assert export.main([name]) == 1
+    error = capfd.readouterr().err.partition("ERROR: ")[2]
+    assert error.startswith("exports/onnx: expected a model that converts and runs, found: ")
+    assert kind in error.lower() or "erfc" in error.lower()
+    assert not Path("exports/onnx").exists()

@@ -128,7 +128,7 @@ def _export(
             run = kind.open(path, threads)
             found = agreement.compare(trained.probabilities, run, test.images)
         except Exception as error:  # whatever converters and runtimes raise
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
             raise UserError(
                 f"{EXPORTS.as_posix()}/{name}: expected a model that converts and runs, found: "
                 f"{reason}.\nUse another format, or leave the layer out that it names."
