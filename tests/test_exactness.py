@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.audit import configuration, observed
+from tools.audit import configuration, observed, sources
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["download", "normalize", "train", "evaluate", "plot"]
@@ -171,13 +171,15 @@ def readers_by_key() -> dict[str, set[str]]:
 
 
 def importers_by_file(run: Callable[..., Any]) -> dict[str, set[str]]:
-    """The stages that import each source file, from importing it and reading its settings."""
+    """The stages that import each source file, at once or later."""
     importers: dict[str, set[str]] = {}
+    code = sources.Sources(ROOT)
     for stage in STAGES:
         done = run([sys.executable, "-c", IMPORTED, stage], ROOT)
         assert done.code == 0, done.err
-        for line in done.out.splitlines():
-            importers.setdefault(Path(line).relative_to(ROOT).as_posix(), set()).add(stage)
+        loaded = [Path(line).relative_to(ROOT).as_posix() for line in done.out.splitlines()]
+        for file in {*loaded, *code.closure(loaded).files}:  # some is imported when it has work
+            importers.setdefault(file, set()).add(stage)
     return importers
 
 
