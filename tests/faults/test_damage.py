@@ -22,7 +22,7 @@ def strike(stage: str, folder: Path, flips: int) -> None:
     assert min(result["struck"].values()) >= flips
 
 
-@pytest.mark.parametrize("stage", ["download", "normalize"])
+@pytest.mark.parametrize("stage", ["download"])
 def test_damage_is_named(stage: str, tmp_path: Path) -> None:
     strike(stage, tmp_path, 6)
 

@@ -414,6 +414,7 @@ def test_a_file_edited_while_it_is_read_fails_the_stage(
     assert run_stage("normalize").message.startswith("An input file of this stage was changed")
 
 
+@pytest.mark.real_data
 def test_real_data_are_split_by_class(
     project: Project, run_stage: Run, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
