@@ -507,7 +507,7 @@ def model(of: Comparison) -> str:
         for title, pair in (("Parameters", counts), ("File (bytes)", sizes))
     ]
     return markdown.details(
-        f"Model: {_value(counts[1], 'count')} parameters",
+        f"Model: {_value(counts[1], 'images')} parameters",
         markdown.table(["Model", "Before", after_title(of), "Difference"], rows, "lrrr"),
         "How long the training took is not among the results, which are the same bytes on every "
         "run; the log of `dvc repro` shows it.",

@@ -559,6 +559,11 @@ def test_figures_lie_beside_the_report_and_do_not_outlive_it(made: Repository) -
     ]
 
 
+def test_the_size_of_the_model_is_a_whole_number(made: Repository) -> None:
+    made.put(Run(wrong(9, 2)))
+    assert "Model: 9,610 parameters" in made.compare().report
+
+
 def test_the_report_is_the_same_every_time(made: Repository) -> None:
     made.put(Run(wrong(9, 2)))
     made.compare()
