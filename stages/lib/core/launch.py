@@ -62,6 +62,12 @@ def asked_to_end(error: BaseException) -> bool:
     return _asked_to_end or isinstance(error, KeyboardInterrupt)
 
 
+def end_if_asked() -> None:
+    """Raises what Ctrl+C raises where some library has taken it for an import that failed."""
+    if _asked_to_end:
+        raise KeyboardInterrupt
+
+
 def interrupted() -> NoReturn:
     """Ends the process after Ctrl+C, with a word and status 130."""
     sys.stdout.flush()
@@ -121,7 +127,8 @@ def _last_words(
         interrupted()
     if text := enforcement.refusal() or message_at_import(error):
         print(f"ERROR: {text}", file=sys.stderr)
-    else:
+        return
+    with enforcement.unwatched():  # Python reads the lines of code that it shows
         sys.__excepthook__(kind, error, trace)
 
 
@@ -137,9 +144,11 @@ def _last_look() -> None:
 def _last_words_of_a_thread(ended: threading.ExceptHookArgs) -> None:
     """Leaves what was refused to the end of the stage, which tells it."""
     if not isinstance(ended.exc_value, enforcement.Refused):
-        threading.__excepthook__(ended)
+        with enforcement.unwatched():
+            threading.__excepthook__(ended)
 
 
 def _last_words_of_an_object(ended: "sys.UnraisableHookArgs") -> None:
     if not isinstance(ended.exc_value, enforcement.Refused):
-        sys.__unraisablehook__(ended)
+        with enforcement.unwatched():
+            sys.__unraisablehook__(ended)

@@ -50,7 +50,9 @@ def run(
         if declared:
             enforcement.judge(declared)
         code, settings, stamps = _sources(), read(), _stamps(inputs)
+        launch.end_if_asked()
         once_accepted = main(settings)
+        launch.end_if_asked()
         if read() != settings:
             raise _moved("The configuration")
         if _stamps(inputs) != stamps:
