@@ -60,6 +60,19 @@ def execute(command: list[str], folder: Path, **environment: str) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def unprivileged() -> tuple[str, ...]:
+    """The words before a command that is to run as a user whom permissions stop, or a skip."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such permissions")
+    if os.geteuid() != 0:
+        return ()
+    # Root stays who it is, for nobody else may be able to enter the folders of this Python
+    words = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    if not shutil.which(words[0]) or execute([*words, "true"], Path("/")).code:
+        pytest.skip("root cannot give up its privileges here")
+    return words
+
+
 @pytest.fixture(scope="session")
 def run() -> Callable[..., Finished]:
     """``run(command, folder, NAME="value")`` runs a command with more environment variables."""

@@ -7,7 +7,6 @@ error names bring all of it back.
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from stages.lib.core import pipeline, yaml_file
-from tests.conftest import ROOT, Finished, execute
+from tests.conftest import ROOT, Finished, execute, unprivileged
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +63,6 @@ stages:
 """
 CONTENTS = {"made/one.txt": "one 2", "made/many/a": "a 2", "made/many/b": "b 2"}
 LINKS = ("copy", "hardlink", "symlink", "reflink")
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 @dataclass
@@ -112,29 +110,20 @@ def _damaged_in_the_cache(repository: Repository, name: str) -> Path:
     return repository.stored(name)
 
 
-@pytest.fixture(params=["as root", "as somebody else"])
-def somebody(request: pytest.FixtureRequest) -> Iterator[Repository]:
-    """An empty folder and the user whose it is."""
-    words: tuple[str, ...] = ()
-    if request.param == "as root" and os.geteuid() != 0:
+@pytest.fixture(params=["as root", "as a user whom permissions stop"])
+def somebody(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
+    """An empty folder and the user who works in it."""
+    if request.param != "as root":
+        return Repository(tmp_path, unprivileged())
+    if sys.platform == "win32" or os.geteuid() != 0:
         pytest.skip("the tests are run by another user than root")
-    folder = Path(tempfile.mkdtemp())
-    if request.param == "as somebody else" and os.geteuid() == 0:
-        if not shutil.which("setpriv"):
-            pytest.skip("setpriv is not there")
-        words = NOBODY
-        folder.chmod(0o755)
-        os.chown(folder, 65534, 65534)
-        if execute([*words, "sh", "-c", f"{sys.executable} -c 'import dvc.cli'"], folder).code != 0:
-            pytest.skip("another user cannot run this Python")
-    yield Repository(folder, words)
-    shutil.rmtree(folder)
+    return Repository(tmp_path, ())
 
 
 def furnish(repository: Repository, link: str) -> None:
     path = repository.path
     texts = {
-        "dvc.yaml": DVC.format(python=sys.executable),  # the one that somebody else can run
+        "dvc.yaml": DVC.format(python=sys.executable),
         "params.yaml": "make:\n  scale: 2\nuse:\n  times: 1\n",
         "stages/make.py": MAKE,
         "stages/use.py": USE,
@@ -145,9 +134,6 @@ def furnish(repository: Repository, link: str) -> None:
     shutil.copyfile(ROOT / "stages/__init__.py", path / "stages/__init__.py")
     for name, text in texts.items():
         (path / name).write_text(text, encoding="utf-8")
-    if repository.words:
-        for entry in (path, *path.rglob("*")):
-            os.chown(entry, 65534, 65534)
     repository.fine("git", "init", "-q")
     repository.fine("dvc", "init", "-q")
     repository.fine("dvc", "config", "core.analytics", "false")

@@ -2,21 +2,17 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import Finished, Repository, execute
+from tests.conftest import Finished, Repository, unprivileged
 
 pytestmark = pytest.mark.slow
-
-NOBODY = 65534
 
 
 def shorten(repository: Repository) -> None:
@@ -115,21 +111,14 @@ def test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees(repository: Rep
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_a_read_only_clone_says_what_cannot_be_written(repository: Repository) -> None:
-    command = [sys.executable, "-m", "stages.download"]
-    if os.geteuid() == 0:  # whom no permission stops
-        command = ["setpriv", "--clear-groups", f"--reuid={NOBODY}", f"--regid={NOBODY}", *command]
-        if execute([*command[:5], "-c", ""], Path("/")).code:
-            pytest.skip("no other user can run this Python")
-    with tempfile.TemporaryDirectory() as folder:  # which others may enter, unlike pytest's
-        Path(folder).chmod(0o755)
-        clone = shutil.copytree(repository.path, Path(folder) / "clone")
-        for path in (clone, *clone.rglob("*")):
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        done = execute(command, clone, DATASET_CACHE=f"{folder}/cache")
-        for path in (clone, *clone.rglob("*")):
-            path.chmod(0o755)
+    words = unprivileged()
+    paths = [repository.path, *repository.path.rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    done = repository.run(*words, sys.executable, "-m", "stages.download")
+    for path in paths:
+        path.chmod(0o755)
     assert done.message == "data/raw: Permission denied.\nMend that and run again."
 
 
