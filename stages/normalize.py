@@ -1,7 +1,7 @@
 """Normalize: raw files to float32 images from 0 to 1, in a training, validation and test split."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
@@ -24,7 +24,6 @@ RAW = Path("data/raw")
 NORMALIZED = Path("data/normalized")
 METRICS = Path("reports/data/metrics.json")
 TABLES = Path("reports/data/tables")
-PIECE = 4096  # images that are float32 at once
 IMAGES = "images"  # the format whose images are decoded
 WHITE = 255  # and what they are decoded to
 
@@ -205,12 +204,11 @@ def array_part(raw: Raw, chosen: npt.NDArray[np.intp], settings: Settings) -> Pa
             f"found {x.shape[3]}.\nSet it to null."
         )
 
-    def pieces() -> Iterator[npt.NDArray[np.float32]]:
-        for start in range(0, len(chosen), PIECE):
-            yield ready(x[chosen[start : start + PIECE]])
+    def take(indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        return ready(x[chosen[indices]])
 
-    def ready(piece: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        scaled = scale(piece, pixel_max)
+    def ready(some: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        scaled = scale(some, pixel_max)
         if not reshaped:
             return scaled
         from stages.lib.data.preparation import decoding
@@ -218,7 +216,7 @@ def array_part(raw: Raw, chosen: npt.NDArray[np.intp], settings: Settings) -> Pa
         return decoding.arrays(scaled, target(params))
 
     sizes = np.broadcast_to(np.array(x.shape[1:3], np.int64), (len(chosen), 2))
-    return Part(ready(x[:1]).shape[1:], y[chosen].astype(np.int64), None, pieces, sizes)
+    return Part(ready(x[:1]).shape[1:], y[chosen].astype(np.int64), None, take, sizes)
 
 
 def untrained(labels: npt.NDArray[Any], class_names: Sequence[str]) -> list[str]:

@@ -166,7 +166,7 @@ def write_data(folder: Path, names: Mapping[str, list[str]] | None = None) -> No
 
 def _part(split: split_file.Split, names: list[str] | None) -> Part:
     sizes = np.broadcast_to(np.array(split.images.shape[1:3]), (len(split.labels), 2))
-    return Part(split.images.shape[1:], split.labels, names, lambda: iter([split.images]), sizes)
+    return Part(split.images.shape[1:], split.labels, names, split.images.__getitem__, sizes)
 
 
 def plant_leaks(folder: Path) -> None:

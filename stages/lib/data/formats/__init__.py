@@ -12,6 +12,7 @@ training set and the test set as published::
 """
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+
+_PIECE = 4096  # images that are float32 at once
+_PIECE_VALUES = 1 << 23  # and their values
 
 # images, N x H x W or N x H x W x C, of any number type; labels, N integers
 Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]
@@ -32,15 +36,21 @@ class Part:
         shape: Of an image, H x W or H x W x C.
         labels: N integers.
         names: N names of files, where the images were files.
-        pieces: Gives the images in pieces, float32 from 0 to 1.
+        take: The images of some indices, float32 from 0 to 1.
         sizes: Height and width of each image before it was scaled, N x 2.
     """
 
     shape: tuple[int, ...]
     labels: npt.NDArray[np.int64]
     names: list[str] | None
-    pieces: Callable[[], Iterator[npt.NDArray[np.float32]]]
+    take: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.float32]]
     sizes: npt.NDArray[np.int64]
+
+    def pieces(self) -> Iterator[npt.NDArray[np.float32]]:
+        """All images in order, some at a time."""
+        count = max(1, min(_PIECE, _PIECE_VALUES // math.prod(self.shape)))
+        for start in range(0, len(self.labels), count):
+            yield self.take(np.arange(start, min(start + count, len(self.labels))))
 
 
 class Format(Protocol):

@@ -28,7 +28,6 @@ SPLITS = ("train", "validation", "test")
 
 _BATCH = 64  # files decoded by one call of a thread
 _BATCH_BYTES = 1 << 22
-_PIECE = 256  # images that are float32 at once
 _WHOLE = 1 << 64  # beyond what splits.draws gives
 
 T = TypeVar("T")
@@ -121,7 +120,7 @@ def read(
         paths: The path of the archive.
         class_names: The names of the labels 0, 1, 2, ..., which are those of the class folders.
         options: How they become arrays.
-        scratch: A file for the pixels, which the pieces of the result read.
+        scratch: A file for the pixels, which the result reads.
 
     Raises:
         UserError: The archive is refused, a class has no name in ``class_names``, a file cannot be
@@ -365,26 +364,26 @@ def _check_splits(path: Path, chosen: Mapping[str, Sequence[_Record]], options: 
 
 
 def _part(chosen: Sequence[_Record], shape: tuple[int, ...], scratch: BinaryIO) -> Part:
-    def pieces() -> Iterator[npt.NDArray[np.float32]]:
-        for at in range(0, len(chosen), _PIECE):
-            yield np.stack([_pixels(record, shape, scratch) for record in chosen[at : at + _PIECE]])
+    def take(indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        images = np.empty((len(indices), *shape), np.float32)
+        for image, index in zip(images, indices.tolist(), strict=True):
+            _read_pixels(chosen[index], scratch, image)
+        return images
 
     return Part(
         shape,
         np.array([record.label for record in chosen], np.int64),
         [record.entry.name for record in chosen],
-        pieces,
+        take,
         np.array([record.size for record in chosen], np.int64).reshape(-1, 2),
     )
 
 
-def _pixels(record: _Record, shape: tuple[int, ...], scratch: BinaryIO) -> npt.NDArray[np.float32]:
-    """One image as float32 from 0 to 1."""
+def _read_pixels(record: _Record, scratch: BinaryIO, image: npt.NDArray[np.float32]) -> None:
+    """Fills one image, float32 from 0 to 1."""
     kind = np.dtype(np.float32 if record.deep else np.uint8)
     pixels = np.empty(record.shape, kind)
     scratch.seek(record.start)
     scratch.readinto(pixels.data.cast("B"))  # type: ignore[attr-defined] # a file has it
-    scaled: npt.NDArray[np.float32] = np.divide(pixels, np.float32(255), dtype=np.float32)
-    if len(shape) > scaled.ndim:
-        scaled = np.stack([scaled] * 3, axis=-1)
-    return scaled
+    channels = pixels if pixels.ndim == image.ndim else pixels[..., None]  # grey to three equal
+    np.divide(channels, np.float32(255), out=image, dtype=np.float32)

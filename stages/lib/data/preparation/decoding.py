@@ -43,6 +43,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 Image.MAX_IMAGE_PIXELS = None  # MOST_PIXELS is checked here, and named
+# Memory of images is kept for the next ones: given back each time, it takes a third of the time
+Image.core.set_blocks_max(8)  # type: ignore[attr-defined] # documented, not exported
 
 
 class UnreadableError(Exception):

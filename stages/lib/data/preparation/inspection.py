@@ -76,10 +76,15 @@ class _Images:
             self.class_names[label],
         ]
 
-    def pieces(self) -> Iterator[npt.NDArray[np.float32]]:
-        """All images in order, some at a time."""
-        for part in self.parts.values():
-            yield from part.pieces()
+    def take(self, chosen: Indices) -> npt.NDArray[np.float32]:
+        """Some images, given in ascending order."""
+        parts, splits = list(self.parts.values()), self.split[chosen]
+        return np.concatenate(
+            [
+                parts[number].take(self.index[chosen[splits == number]])
+                for number in np.unique(splits)
+            ]
+        )
 
 
 @dataclass
@@ -224,7 +229,7 @@ def _near(images: _Images, measured: _Measured, copies: _Copies) -> list[neighbo
         measured.features,
         np.flatnonzero(compared & (images.split > 0)),
         np.flatnonzero(compared & (images.split == 0)),
-        images.pieces,
+        images.take,
     )
 
 

@@ -8,7 +8,7 @@ does so in full, and no pair is missed by leaving it out.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ Pair = tuple[float, int, int]  # correlation, held-out image, training image
 
 LIMIT = 0.99  # correlation of pixels from which on two images are nearly equal
 _SQUARED = 2 * (1 - LIMIT) + 1e-4  # the distance that goes with it, and room for float32
+_ROUNDING = 1e-3  # far more than a correlation in float32 is wrong by
 _GRID = 10  # cells along a side
 _FEATURES = 32
 _LEAF = 256  # held-out images that are compared at once
@@ -74,7 +75,7 @@ def nearest(
     features: Features,
     held_out: Indices,
     training: Indices,
-    pieces: Callable[[], Iterable[Images]],
+    take: Callable[[Indices], Images],
 ) -> list[Pair]:
     """The held-out images that correlate by ``LIMIT`` with a training image, and which that is.
 
@@ -82,7 +83,7 @@ def nearest(
         features: Of all images, N x F.
         held_out: Images that are not blank.
         training: Images that are not blank.
-        pieces: Gives all N images in order, some at a time.
+        take: Gives the images of some indices, which ascend.
 
     Returns:
         The most similar first; of one held-out image the most similar training image alone.
@@ -97,7 +98,7 @@ def nearest(
         return []
     candidates = np.concatenate(blocks)
     pairs = np.stack([held_out[candidates[:, 0]], training[candidates[:, 1]]], axis=1)
-    correlations = _correlations(pairs, pieces)
+    correlations = _correlations(pairs, take)
     near = correlations >= LIMIT
     pairs, correlations = pairs[near], correlations[near]
     order = np.lexsort((pairs[:, 1], -correlations, pairs[:, 0]))
@@ -142,29 +143,32 @@ def _near(left: Features, right: Features, rows: Indices, columns: Indices) -> I
         yield np.stack([np.full(len(chosen), rows[row]), columns[chosen]], axis=1)
 
 
-def _correlations(pairs: Indices, pieces: Callable[[], Iterable[Images]]) -> Floats:
-    """The correlation of the pixels of each pair, P; of many pairs, some in each reading."""
-    size = math.prod(next(iter(pieces())).shape[1:])
+def _correlations(pairs: Indices, take: Callable[[Indices], Images]) -> Floats:
+    """The correlation of the pixels of each pair, P; of many pairs, some at a time."""
+    size = take(pairs[0, :1]).size
     blocks = np.array_split(pairs, math.ceil(2 * len(pairs) * size / _KEPT))
-    return np.concatenate([_block(block, pieces()) for block in blocks])
+    return np.concatenate([_block(block, take) for block in blocks])
 
 
-def _block(pairs: Indices, pieces: Iterable[Images]) -> Floats:
+def _block(pairs: Indices, take: Callable[[Indices], Images]) -> Floats:
     wanted, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(pairs.shape)
-    kept, start = [], 0
-    for piece in pieces:
-        low, high = np.searchsorted(wanted, (start, start + len(piece)))
-        kept.append(piece.reshape(len(piece), math.prod(piece.shape[1:]))[wanted[low:high] - start])
-        start += len(piece)
-    values = np.concatenate(kept)
+    values = take(wanted).reshape(len(wanted), -1)
+    values -= values.mean(axis=1, keepdims=True)
+    values /= np.sqrt(np.einsum("nd,nd->n", values, values))[:, None]
     correlations = np.empty(len(pairs))
     step = max(1, _AT_ONCE // values.shape[1])
     for start in range(0, len(pairs), step):
-        one, other = (values[places[start : start + step, side]] for side in (0, 1))
-        a, b = (x - x.mean(axis=1, keepdims=True) for x in map(np.float64, (one, other)))
+        span = slice(start, start + step)
+        one, other = (values[places[span, side]] for side in (0, 1))
+        rough = np.einsum("nd,nd->n", one, other).astype(np.float64)
+        close = rough >= LIMIT - _ROUNDING  # few, which alone are worth more digits
+        a, b = (
+            x - x.mean(axis=1, keepdims=True) for x in map(np.float64, (one[close], other[close]))
+        )
         products, lengths, others = (
             np.einsum("nd,nd->n", *pair) for pair in ((a, b), (a, a), (b, b))
         )
-        correlations[start : start + step] = products / np.sqrt(lengths * others)
+        rough[close] = products / np.sqrt(lengths * others)
+        correlations[span] = rough
     return correlations

@@ -1,5 +1,5 @@
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from stages.lib.data import formats
 from stages.lib.data.formats import Part, idx
 from stages.lib.data.preparation import inspection, neighbours
 
@@ -17,22 +18,26 @@ def noise(seed: int, count: int, shape: Sequence[int] = (12, 10)) -> npt.NDArray
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
 
 
+@pytest.fixture(autouse=True)
+def _few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "_PIECE", 7)
+
+
 def part(
     images: npt.NDArray[Any],
     labels: Sequence[int] | npt.NDArray[Any],
     names: list[str] | None = None,
     sizes: npt.NDArray[np.int64] | None = None,
-    piece: int = 7,
 ) -> Part:
-    """A split of images from 0 to 255, which are given ``piece`` at a time."""
+    """A split of images from 0 to 255."""
 
-    def pieces() -> Iterator[npt.NDArray[np.float32]]:
-        for start in range(0, len(images), piece):
-            yield np.divide(images[start : start + piece], np.float32(255), dtype=np.float32)
+    def take(indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        scaled: npt.NDArray[np.float32] = np.divide(images[indices], 255, dtype=np.float32)
+        return scaled
 
     if sizes is None:
         sizes = np.broadcast_to(np.array(images.shape[1:3]), (len(images), 2))
-    return Part(images.shape[1:], np.array(labels, np.int64), names, pieces, sizes)
+    return Part(images.shape[1:], np.array(labels, np.int64), names, take, sizes)
 
 
 def inspect(**splits: Part) -> tuple[dict[str, int], dict[str, inspection.Table]]:
@@ -218,7 +223,10 @@ def test_memory_does_not_grow_with_the_pixels() -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_none_is_invented_on_real_data(name: str, mirror: Path) -> None:
+def test_none_is_invented_on_real_data(
+    name: str, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # as many at a time as the stage reads
     files = {
         "train_images": "train-images-idx3-ubyte.gz",
         "train_labels": "train-labels-idx1-ubyte.gz",
@@ -226,7 +234,7 @@ def test_none_is_invented_on_real_data(name: str, mirror: Path) -> None:
         "test_labels": "t10k-labels-idx1-ubyte.gz",
     }
     train, test = idx.read({role: mirror / name / file for role, file in files.items()})
-    splits = {"train": part(*train, piece=4096), "test": part(*test, piece=4096)}
+    splits = {"train": part(*train), "test": part(*test)}
     inspector = inspection.Inspector(splits, [str(label) for label in range(10)])
     for split in splits:
         for _ in inspector.watched(split):
