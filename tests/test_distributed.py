@@ -42,18 +42,16 @@ def losses(folder: Path) -> list[tuple[float, float]]:
         return [(float(row["loss"]), float(row["val_loss"])) for row in csv.DictReader(stream)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="TensorFlow has no collectives on Windows")
 @pytest.mark.parametrize(
     "keys",
     [
         {},
-        pytest.param(
-            {
-                "keep": "best", "patience": 2, "class_weights": "balanced", "standardize": True,
-                "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "clipnorm": 1},
-            },
-            marks=pytest.mark.slow,
-        ),
+        {
+            "keep": "best", "patience": 2, "class_weights": "balanced", "standardize": True,
+            "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "clipnorm": 1},
+        },
     ],
 )  # fmt: skip
 def test_two_workers_reach_the_losses_of_one_process(

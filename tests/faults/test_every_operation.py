@@ -30,7 +30,7 @@ def strike_everywhere(stage: str, folder: Path, modes: tuple[str, ...]) -> None:
     assert all(count >= LEAST[stage] for count in struck.values()), struck
 
 
-@pytest.mark.parametrize("stage", ["download", "plot"])
+@pytest.mark.parametrize("stage", ["download"])
 def test_old_or_new_is_whole_and_the_next_run_leaves_nothing(stage: str, tmp_path: Path) -> None:
     strike_everywhere(stage, tmp_path, ("fails", "dies"))
 

@@ -286,6 +286,7 @@ runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_with_every_key_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
     overfitting: Any, run_stage: Callable[[str], Any]

@@ -343,11 +343,15 @@ def test_a_module_is_found_however_it_is_imported(small: Small, statement: str) 
     small.write("stages/lib/rounding.py", "from stages.lib import halves\nhalf = 1\n")
     small.write("stages/lib/halves.py", "")
     small.edit("stages/scale.py", "\n", f"\n{statement}\n")
-    small.fails("scale", "stages/lib/rounding.py", "undeclared", "stages/scale.py:")
-    small.fails("scale", "stages/lib/halves.py", "stages/lib/rounding.py:1")
+    status, printed = small.audit()
+    assert status == 1
+    for parts in (
+        ("scale", "stages/lib/rounding.py", "undeclared", "stages/scale.py:"),
+        ("scale", "stages/lib/halves.py", "stages/lib/rounding.py:1"),
+    ):
+        assert any(all(part in line for part in parts) for line in printed.splitlines()), printed
     small.audit("--fix")
     assert "      - stages/lib/rounding.py\n" in Path("dvc.yaml").read_text()
-    small.passes()
 
 
 def test_what_is_imported_for_type_checkers_alone_is_no_dependency(small: Small) -> None:

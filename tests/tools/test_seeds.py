@@ -108,6 +108,7 @@ def test_the_comparison_finds_what_was_trained(project: Path) -> None:
     assert correct == pytest.approx([0.98, 0.97])
 
 
+@pytest.mark.slow
 def test_what_dvc_gc_drops_is_known_to_be_lost_and_trained_again(project: Path) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
     assert seeds.main(["2"]) == 0

@@ -41,6 +41,7 @@ def save_in_a_process_of_its_own(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_two_processes_write_equal_bytes(tmp_path: Path) -> None:
     first = save_in_a_process_of_its_own(tmp_path / "first.keras")
     assert first == save_in_a_process_of_its_own(tmp_path / "second.keras")

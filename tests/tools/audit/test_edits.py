@@ -345,6 +345,7 @@ def test_a_stage_whose_command_hides_it_is_known_by_the_name_that_dvc_gives_it(s
     assert "opens assets/x.csv" in run(small, DVC_STAGE="dvc.yaml:small").message
 
 
+@pytest.mark.slow
 def test_the_words_after_the_module_reach_the_hermetic_run(small: Path) -> None:
     text = (small / "dvc.yaml").read_text(encoding="utf-8")
     (small / "dvc.yaml").write_text(text.replace("stages.small", "stages.small -x 3"), "utf-8")
