@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import yaml
 from PIL import Image
 
 from stages.lib.core.errors import UserError
+from stages.lib.data.preparation import decoding, splits
 from tests.conftest import ROOT, Answer, Project, Repository, Server, idx_bytes
 from tools.add_dataset import __main__ as add_dataset
 from tools.add_dataset import catalogue_entry, contents
@@ -369,3 +371,70 @@ def test_from_a_folder_to_the_splits_by_dvc(repository: Repository, leaves: Path
     (own / "leaves.zip").write_bytes(b"edited")
     done = repository.run("dvc", "repro", "--force", "--single-item", "download")
     assert "ERROR: data/own/leaves.zip: expected SHA-256 " in done.err
+
+
+def test_what_was_there_stays_where_dvc_refuses_its_replacement(
+    repository: Repository, leaves: Path
+) -> None:
+    command = ("python", "-m", "tools.add_dataset", str(leaves), "--name", "leaves")
+    assert repository.run(*command).code == 0
+    before = {path.name: path.read_bytes() for path in (repository.path / "data/own").iterdir()}
+    catalogue = (repository.path / "datasets.yaml").read_bytes()
+    (leaves / "oak/new.png").write_bytes(image(77))
+    (repository.path / ".dvc/config").write_text("[nonsense", encoding="utf-8")
+    message = repository.run(*command, "--replace").message
+    assert message.startswith("dvc add data/own/leaves.zip: ")
+    after = {path.name: path.read_bytes() for path in (repository.path / "data/own").iterdir()}
+    assert after == before
+    assert (repository.path / "datasets.yaml").read_bytes() == catalogue
+
+
+@pytest.mark.slow
+def test_an_image_that_is_added_runs_what_reads_it_and_moves_no_other(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """A thousand images, then one more to train on, then one more to test on."""
+    random = np.random.default_rng(3)
+
+    def drawn(in_test: bool) -> bytes:
+        while True:
+            stream = io.BytesIO()
+            Image.fromarray(random.integers(0, 256, (6, 6), np.uint8)).save(stream, "PNG")
+            first, second = splits.draws(decoding.decode(stream.getvalue()).digest, seed=1)
+            if (first < 0.2 * 2**64, second < 0.1 * 2**64) == (in_test, False):
+                return stream.getvalue()
+
+    def placed() -> dict[str, str]:
+        """The split of each image."""
+        found: dict[str, str] = {}
+        for split in ("train", "validation", "test"):
+            with np.load(repository.path / f"data/normalized/{split}.npz") as arrays:
+                found |= dict.fromkeys(arrays["names"].tolist(), split)
+        return found
+
+    def repro() -> list[str]:
+        done = repository.run("dvc", "repro")
+        assert done.code == 0, done.err
+        return re.findall(r"^Running stage '(\w+)'", done.out, re.MULTILINE)
+
+    folder = tmp_path / "spots"
+    for label in ("few", "many"):
+        (folder / label).mkdir(parents=True)
+        for number in range(500):
+            (folder / label / f"{number}.png").write_bytes(drawn(in_test=number % 5 == 0))
+    command = ("python", "-m", "tools.add_dataset", str(folder))
+    assert repository.run(*command).code == 0
+    repository.edit("params.yaml", "dataset: digits", "dataset: spots")
+    repository.edit("params.yaml", "epochs: 60", "epochs: 1")
+    assert repro() == ["download", "normalize", "train", "evaluate", "plot"]
+    for name, in_test, ran in (
+        ("to_train", False, ["download", "normalize", "train", "evaluate", "plot"]),
+        ("to_test", True, ["download", "normalize", "evaluate", "plot"]),
+    ):
+        before = placed()
+        (folder / f"few/{name}.png").write_bytes(drawn(in_test))
+        assert repository.run(*command, "--replace").code == 0
+        assert repro() == ran
+        after = placed()
+        assert after.pop(f"few/{name}.png") == name.removeprefix("to_")
+        assert after == before

@@ -89,6 +89,14 @@ def keep(source: Path, path: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
+def set_aside(paths: Iterable[Path], folder: Path) -> dict[Path, Path]:
+    """Moves those files that there are into a folder; where each is now."""
+    there = {path: folder / f"before-{path.name}" for path in paths if path.is_file()}
+    for path, aside in there.items():
+        path.replace(aside)
+    return there
+
+
 def track(paths: Sequence[Path]) -> None:
     """Lets DVC keep files, so that `dvc push` and `dvc pull` carry them and Git does not.
 
@@ -112,7 +120,8 @@ def run(*command: str) -> str:
     done = subprocess.run(  # noqa: S603 commands of this file
         [sys.executable, "-m", *command], capture_output=True, encoding="utf-8", check=False
     )
-    reason = " ".join(done.stderr.split()).removeprefix("ERROR: ").rstrip(".")
+    first = done.stderr.strip().partition("\n")[0]  # a traceback of DVC's may come behind it
+    reason = " ".join(first.split()).removeprefix("ERROR: ").rstrip(".")
     return (reason[:300] or f"exit status {done.returncode}") if done.returncode else ""
 
 
@@ -150,9 +159,15 @@ def add(source: str, name: str) -> Contents:
             }
         refuse_taken(paths.values())
         if not urls:
+            before = set_aside(paths.values(), Path(temporary))
             for part, path in paths.items():
                 keep(found.files[part], path)
-            track(list(paths.values()))
+            try:
+                track(list(paths.values()))
+            except UserError:
+                for path, aside in before.items():
+                    aside.replace(path)
+                raise
     catalogue_entry.write(name, found, paths, urls)
     refresh_schemas()
     return found
