@@ -13,29 +13,26 @@ msgspec checks; what it refuses is said here in the words of a user. Every read 
 event ``stages.param`` with the file and the key.
 """
 
-import difflib
 import inspect
 import math
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
-from stages.lib.core import yaml_file
+from stages.lib.core import refusals, yaml_file
 from stages.lib.core.errors import UserError
 
 PARAMS = "params.yaml"
 DATASETS = "datasets.yaml"
 
 T = TypeVar("T")
-
-_NOUNS = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
 
 
 class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +55,7 @@ def value(file: str, key: str, hint: Any) -> Any:
     section_of_key = _mapping(file, ".".join(parents))
     _announce(file, key)
     if name not in section_of_key and type(None) not in get_args(hint):
-        raise _missing(name, section_of_key, f"{file}: {key}", file)
+        raise refusals.missing(name, section_of_key, f"{file}: {key}", file)
     return convert(section_of_key.get(name), hint, f"{file}: {key}")
 
 
@@ -171,7 +168,7 @@ def convert(found: object, hint: Any, where: str) -> Any:
         return msgspec.convert(found, hint)
     except msgspec.ValidationError as error:
         path = re.search(r" - at `(?:key` in `)?\$(.*)`$", str(error))
-        raise _refusal(found, hint, where, path[1] if path else "") from None
+        raise refusals.of_value(found, hint, where, path[1] if path else "") from None
 
 
 def one_of(name: str, allowed: Iterable[str], where: str) -> str:
@@ -184,8 +181,8 @@ def one_of(name: str, allowed: Iterable[str], where: str) -> str:
     if name in names:
         return name
     raise UserError(
-        f"{where}: expected one of {', '.join(names)}; found '{_short(name)}'.\n"
-        f"{_suggest(name, names)}"
+        f"{where}: expected one of {', '.join(names)}; found '{refusals.short(name)}'.\n"
+        f"{refusals.suggest(name, names)}"
     )
 
 
@@ -206,10 +203,12 @@ def _check_sections(content: dict[str, Any]) -> None:
     """Refuses names in params.yaml that belong to no stage, and models that are not there."""
     folder = Path(__file__).parents[2]
     stages = sorted(path.stem for path in folder.glob("[!_]*.py"))
-    _refuse_unknown(content, ["dataset", "model", *stages], PARAMS)
+    refusals.refuse_unknown(content, ["dataset", "model", *stages], PARAMS)
     if isinstance(content.get("model"), dict):
         models = sorted(path.stem for path in folder.glob("models/[!_]*.py"))
-        _refuse_unknown(content["model"], ["architecture", "output", *models], f"{PARAMS}: model")
+        refusals.refuse_unknown(
+            content["model"], ["architecture", "output", *models], f"{PARAMS}: model"
+        )
 
 
 def _mapping(file: str, key: str) -> dict[str, Any]:
@@ -217,10 +216,10 @@ def _mapping(file: str, key: str) -> dict[str, Any]:
     done = ""
     for part in key.split(".") if key else []:
         if part not in node:
-            raise _missing(part, node, f"{file}: {done}{part}", file)
+            raise refusals.missing(part, node, f"{file}: {done}{part}", file)
         node = node[part]
         if not isinstance(node, dict):
-            raise _no_section(node, f"{file}: {done}{part}", file)
+            raise refusals.no_section(node, f"{file}: {done}{part}", file)
         done = f"{done}{part}."
     return cast(dict[str, Any], node)
 
@@ -265,173 +264,3 @@ def _limits(interval: str) -> Meta:
     if high != math.inf:
         limits["le" if interval[-1] == "]" else "lt"] = int(high) if high.is_integer() else high
     return Meta(**cast(Any, limits))
-
-
-# What a user is told
-
-
-def _refusal(found: object, hint: Any, where: str, path: str) -> UserError:
-    """The error about the value at a path such as ``.files[...].size`` below ``found``."""
-    for step in re.findall(r"\.([^.\[]+)|\[(\d+)\]|\[(\.\.\.)\]", path):
-        name, index, _ = step
-        if name:
-            hint = next(
-                f.type for f in msgspec.structs.fields(_option(hint, found)) if f.name == name
-            )
-            found, where = cast(dict[str, Any], found)[name], f"{where}.{name}"
-        elif index:
-            hint = get_args(_option(_option(hint, found), found))[0]
-            found, where = cast(list[Any], found)[int(index)], f"{where}[{index}]"
-        else:
-            hint = get_args(_option(hint, found))[1]
-            key, found = next(
-                (k, v) for k, v in cast(dict[str, Any], found).items() if not _fits(v, hint)
-            )
-            where = f"{where}.{key}"
-    hint = _option(hint, found)
-    file = where.partition(": ")[0]
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        if not isinstance(found, dict):
-            return _no_section(found, where, file)
-        names = {field.name: field.required for field in msgspec.structs.fields(hint)}
-        for name in found:
-            if name not in names:
-                return _unknown(str(name), list(names), where)
-        name = next(name for name, required in names.items() if required and name not in found)
-        return _missing(name, found, f"{where}.{name}", file, known=names)
-    if get_origin(hint) is dict and not isinstance(found, dict):
-        return _no_section(found, where, file)
-    if get_origin(hint) is Literal and isinstance(found, str):
-        words = [str(word) for word in get_args(hint)]
-        expected = f"{where}: expected {_wanted(hint)}"
-        return UserError(f"{expected}; found '{_short(found)}'.\n{_suggest(found, words)}")
-    return _mistyped(found, hint, where)
-
-
-def _fits(found: object, hint: Any) -> bool:
-    try:
-        msgspec.convert(found, hint)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-def _option(hint: Any, found: object) -> Any:
-    """Of a type with alternatives the one that a value seems to be meant for."""
-    if get_origin(hint) is Annotated and get_args(hint)[0] not in _NOUNS:
-        return _option(get_args(hint)[0], found)
-    if get_origin(hint) not in (Union, types.UnionType):
-        return hint
-    options = [option for option in get_args(hint) if option is not type(None)]
-    kind = type(found) if isinstance(found, (dict, list)) else object
-    fitting = [option for option in options if _kind(option) is kind]
-    return (fitting or options)[0]
-
-
-def _kind(option: Any) -> type:
-    """What a type is a kind of: dict for sections, list for lists, object for single values."""
-    plain = get_args(option)[0] if get_origin(option) is Annotated else option
-    if get_origin(plain) is dict or hasattr(plain, "__struct_fields__"):
-        return dict
-    return list if get_origin(plain) is list else object
-
-
-def _no_section(found: object, where: str, file: str) -> UserError:
-    return UserError(
-        f"{where}: expected a section of keys and values, found {yaml_file.show(found)}.\n"
-        f"Indent its keys below it; `git diff {file}` shows what changed."
-    )
-
-
-def _missing(
-    name: str, mapping: Mapping[str, Any], where: str, file: str, known: Iterable[str] = ()
-) -> UserError:
-    names = [_short(str(other)) for other in mapping]
-    near = _nearest(name, set(names) - set(known))
-    step = f"Rename '{near}' if it is meant, or add" if near else "Add"
-    return UserError(
-        f"{where}: this key is missing; found {', '.join(names) or 'no keys'}.\n"
-        f"{step} '{name}' and run again; `git diff {file}` shows what changed."
-    )
-
-
-def _refuse_unknown(mapping: Mapping[str, Any], allowed: Collection[str], where: str) -> None:
-    for name in mapping:
-        if name not in allowed:
-            raise _unknown(str(name), allowed, where)
-
-
-def _unknown(name: str, allowed: Collection[str], where: str) -> UserError:
-    key = f"{where}{'.' if ': ' in where else ': '}{_short(name)}"
-    return UserError(
-        f"{key}: unknown key; allowed are {', '.join(allowed) or 'none'}.\n"
-        f"{_suggest(name, allowed) if allowed else 'Delete it and run again.'}"
-    )
-
-
-def _mistyped(found: object, hint: Any, where: str) -> UserError:
-    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    step = "Set it to an allowed value"
-    if isinstance(found, str) and plain in (int, float) and _is_number(found):
-        step = "Write the number without quotes"
-    elif plain is str and isinstance(found, (int, float)):
-        step = "Write it in quotes"
-    elif get_origin(plain) is list and found is not None and not isinstance(found, dict):
-        step = f"Write it in brackets, as in [{found}],"
-    return UserError(
-        f"{where}: expected {_wanted(hint)}, found {yaml_file.show(found)}.\n{step} and run again."
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _wanted(hint: Any) -> str:
-    """A type in words: ``a number in [0, 1)``."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        if lengths := [meta.min_length for meta in inner[1:] if getattr(meta, "min_length", None)]:
-            return _wanted(inner[0]).replace("a list,", f"a list of {lengths[0]},")
-        interval = next(filter(None, map(_interval, inner[1:])), "")
-        return f"{_wanted(inner[0])} in {interval}" if interval else _wanted(inner[0])
-    if origin is Literal:
-        return f"one of {', '.join(map(str, inner))}"
-    if origin is list:
-        return f"a list, each {_wanted(inner[0])}"
-    if origin in (Union, types.UnionType):
-        return " or ".join(_wanted(option) for option in inner if option is not type(None))
-    return _NOUNS.get(hint, "another kind of value")
-
-
-def _interval(limits: object) -> str:
-    if not isinstance(limits, Meta):
-        return ""
-    low = "(-inf" if limits.ge is None and limits.gt is None else ""
-    high = "inf)" if limits.le is None and limits.lt is None else ""
-    if low and high:
-        return ""
-    low = low or (f"[{limits.ge:.12g}" if limits.ge is not None else f"({limits.gt:.12g}")
-    high = high or (f"{limits.le:.12g}]" if limits.le is not None else f"{limits.lt:.12g})")
-    return f"{low}, {high}"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.splitlines())
-    return line if len(line) <= 60 else f"{line[:57]}..."
-
-
-def _suggest(name: str, names: Iterable[str]) -> str:
-    near = _nearest(name, names)
-    return f"Did you mean '{near}'?" if near else "Use one of those and run again."
-
-
-def _nearest(name: str, names: Iterable[str]) -> str | None:
-    """The most similar name, whatever its case, or None if none is similar."""
-    folded = {other.casefold(): other for other in sorted(names)}
-    near = difflib.get_close_matches(name[:100].casefold(), folded, n=5, cutoff=0.65)
-    swapped = [other for other in near if sorted(other) == sorted(name.casefold())]
-    return folded[(swapped or near)[0]] if near else None  # adma is adam rather than adamax
