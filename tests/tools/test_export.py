@@ -1,7 +1,13 @@
+import contextlib
 import importlib.util
 import json
+import os
+import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +18,7 @@ import numpy as np
 import pytest
 
 from stages.lib import split_file
+from tests.conftest import ROOT, execute
 from tests.tools import model_fixtures
 from tools.export import __main__ as export
 from tools.export import agreement, formats
@@ -279,6 +286,46 @@ def test_a_runtime_alone_gives_class_and_probability(name: str, tmp_path: Path) 
     powers = np.exp(outputs)
     expected = powers / powers.sum(axis=1, keepdims=True)
     assert np.array(probabilities) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [needs("onnx")])
+def test_a_server_gives_the_probabilities_of_the_model(name: str) -> None:
+    """By the commands and the client of docs/using-the-model.md."""
+    pytest.importorskip("mlflow")
+    page = (ROOT / "docs/using-the-model.md").read_text(encoding="utf-8").partition("## Served")[2]
+    shell, client = re.findall(r"```(?:sh|python)\n(.*?)```", page, re.DOTALL)
+    save, serve = shell.splitlines()[1:]
+    model = model_fixtures.network()
+    model_fixtures.put_model(model)
+    assert export.main([name]) == 0
+    images = split_file.read(Path("data/normalized/test.npz")).images
+    done = execute(["sh", "-c", save], Path.cwd())
+    assert done.code == 0, done.err
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with subprocess.Popen(
+        serve.replace("5001", port).split(),
+        env={**os.environ, "PATH": path},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as server:
+        try:
+            for _ in range(240):
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", int(port))).close()
+                    break
+                time.sleep(0.5)
+            given = f"import numpy as np\nimages = np.array({images.tolist()}, np.float32)\n"
+            script = given + client.replace("5001", port)
+            done = execute([sys.executable, "-c", script], Path.cwd())
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+    assert done.code == 0, done.err
+    powers = np.exp(model(images, training=False).numpy())
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    assert np.array(json.loads(done.out)) == pytest.approx(expected, abs=1e-5)
 
 
 def every_layer() -> Any:

@@ -164,12 +164,15 @@ def test_an_image_of_another_size_is_fitted_as_the_model_says(
     metadata = msgspec.structs.replace(metadata, resize=resize, background=background)
     prepare = image_files.preparation(metadata, invert=False, raw=False)
     wide = png(np.full((20, 60), 255, np.uint8))  # grey, for a model of colours
-    image = prepare(image_files.Source("wide.png", lambda: wide))
+    image = prepare(image_files.Source("wide.png", lambda: wide)).image
     assert image.shape == (6, 6, 3)
     assert image[[0, 2, 5], 3, 0].tolist() == [value / 255 for value in column]
     dark = png(np.zeros((20, 60), np.uint8))
     inverted = image_files.preparation(metadata, invert=True, raw=False)
-    assert (inverted(image_files.Source("dark.png", lambda: dark)) == image).all()
+    found = inverted(image_files.Source("dark.png", lambda: dark))
+    assert (found.image == image).all()
+    uninverted = image_files.preparation(metadata, invert=False, raw=False)
+    assert (uninverted(image_files.Source("dark.png", lambda: dark)).inverse == image).all()
 
 
 def test_what_resembles_no_training_image_is_told_in_words(
@@ -193,9 +196,13 @@ def test_an_inverted_image_is_recognized_as_one() -> None:
     )
     image = 1 - dark[0]
     values = typicality.properties(image[None])[0].tolist()
-    assert predict._difference(image, values, metadata).endswith("resembles them: --invert")
+    said = predict._difference(dark[0], values, metadata)
+    assert said.endswith("inverted it resembles them: --invert")
+    shaded = dark[0] + np.float32(0.25)  # the inverse of one on grey paper
+    said = predict._difference(shaded, values, metadata)
+    assert said.endswith("inverted it comes nearer to them: --invert")
     values = typicality.properties(dark[:1])[0].tolist()
-    assert predict._difference(dark[0], values, metadata) == ""
+    assert predict._difference(image, values, metadata) == ""
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def _classify(
     metadata = trained.metadata
     size = max(1, min(_BATCH, _BATCH_BYTES // (4 * int(np.prod(metadata.input_shape)))))
 
-    def readable() -> Iterator[tuple[str, image_files.Image]]:
+    def readable() -> Iterator[tuple[str, image_files.Prepared]]:
         for source in listed:
             try:
                 yield source.name, prepare(source)
@@ -118,21 +118,21 @@ def _classify(
                 failures.append(str(error))
 
     for part in _batches(readable(), size):
-        images = np.stack([image for _, image in part])
+        images = np.stack([prepared.image for _, prepared in part])
         probabilities = trained.probabilities(images)
         values = typicality.properties(images)
         fractions = typicality.typicality(values, metadata.typical)
-        for at, (name, image) in enumerate(part):
-            note = _difference(image, values[at].tolist(), metadata)
+        for at, (name, prepared) in enumerate(part):
+            note = _difference(prepared.inverse, values[at].tolist(), metadata)
             yield Answer(
                 name, metadata.class_names, probabilities[at].tolist(), float(fractions[at]), note
             )
 
 
 def _batches(
-    items: Iterator[tuple[str, image_files.Image]], size: int
-) -> Iterator[list[tuple[str, image_files.Image]]]:
-    part: list[tuple[str, image_files.Image]] = []
+    items: Iterator[tuple[str, image_files.Prepared]], size: int
+) -> Iterator[list[tuple[str, image_files.Prepared]]]:
+    part: list[tuple[str, image_files.Prepared]] = []
     for item in items:
         part.append(item)
         if len(part) == size:
@@ -143,15 +143,19 @@ def _batches(
 
 
 def _difference(
-    image: image_files.Image, values: Sequence[float], metadata: model_file.Metadata
+    inverse: image_files.Image, values: Sequence[float], metadata: model_file.Metadata
 ) -> str:
-    """How an image differs from all training images, and whether its inverse would not."""
+    """How an image differs from all training images, and whether its inverse would less."""
     told = typicality.difference(values, metadata.typical)
     if not told:
         return ""
-    inverse = typicality.properties(1 - image[None])[0].tolist()
-    if not typicality.difference(inverse, metadata.typical):
+    others = typicality.properties(inverse[None])[0].tolist()
+    if not typicality.difference(others, metadata.typical):
         return f"{told}; inverted it resembles them: --invert"
+    both = np.array([others, values])
+    nearer, distance = typicality.distances(both, metadata.typical).tolist()
+    if nearer < distance / 2:  # a digit on paper that is not quite white, say
+        return f"{told}; inverted it comes nearer to them: --invert"
     return told
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,20 @@ class Source:
     read: Callable[[], bytes]
 
 
-Prepare = Callable[[Source], Image]
+@dataclass(frozen=True)
+class Prepared:
+    """What the model takes, H x W or H x W x C, 0 to 1.
+
+    Attributes:
+        image: Of a file.
+        inverse: What it would be with dark and light exchanged, but for what pads it.
+    """
+
+    image: Image
+    inverse: Image
+
+
+Prepare = Callable[[Source], Prepared]
 
 
 def find(file: str) -> Iterator[Source]:
@@ -74,7 +87,7 @@ def _check(file: str, count: int) -> None:
 
 
 def preparation(metadata: model_file.Metadata, invert: bool, raw: bool) -> Prepare:
-    """The function that makes of an image file what the model takes, H x W or H x W x C, 0 to 1.
+    """The function that makes of an image file what the model takes.
 
     Args:
         metadata: What the model's file says.
@@ -97,22 +110,29 @@ def preparation(metadata: model_file.Metadata, invert: bool, raw: bool) -> Prepa
         metadata.resize,
         decoding.WHITE - background if invert else background,
     )
+    exchanged = replace(target, background=decoding.WHITE - target.background)
     white = np.float32(metadata.pixel_max if raw else decoding.WHITE)
 
-    def prepare(source: Source) -> Image:
+    def prepare(source: Source) -> Prepared:
         try:
             decoded = decoding.decode(source.read(), target.background)
         except decoding.UnreadableError as error:
             raise UserError(
                 f"{source.name}: expected an image, found: {error}.\nMend it or leave it out."
             ) from None
-        pixels = np.divide(decoding.array(decoded.image, target), white, dtype=np.float32)
+        pixels, inverse = (
+            np.divide(decoding.array(decoded.image, each), white, dtype=np.float32)
+            for each in (target, exchanged)
+        )
         if pixels.max() > 1:
             raise UserError(
                 f"{source.name}: expected raw values up to {white:g}, found "
                 f"{pixels.max() * white:g}.\nLeave out --raw, or name files of raw values."
             )
-        image: Image = 1 - pixels if invert else pixels
-        return image.reshape(shape)
+        if invert:
+            pixels = 1 - pixels
+        else:
+            inverse = 1 - inverse
+        return Prepared(pixels.reshape(shape), inverse.reshape(shape))
 
     return prepare

@@ -44,14 +44,14 @@ def describe(images: npt.NDArray[np.float32]) -> Typical:
     centred = values - np.array(mean)
     covariance = centred.T @ centred / len(values) + np.eye(len(mean)) * _SMALLEST**2
     precision = [_rounded(row) for row in np.linalg.inv(covariance)]
-    distances = _distances(values, np.array(mean), np.array(precision))  # as users will find them
+    distances_ = _distances(values, np.array(mean), np.array(precision))  # as users will find them
     return Typical(
         properties=names(images.shape[1:]),
         lowest=_rounded(values.min(axis=0)),
         highest=_rounded(values.max(axis=0)),
         mean=mean,
         precision=precision,
-        distances=_rounded(np.quantile(distances, _QUANTILES)),
+        distances=_rounded(np.quantile(distances_, _QUANTILES)),
     )
 
 
@@ -60,13 +60,24 @@ def typicality(values: Floats, typical: Typical) -> Floats:
 
     Args:
         values: As ``properties`` gives them, N x F.
-        typical: Of the training images. The distance is that of Mahalanobis, P. C. (1936). On the
-            generalised distance in statistics. Proceedings of the National Institute of Sciences
-            of India, 2(1), 49-55.
+        typical: Of the training images.
     """
-    distances = _distances(values, np.array(typical.mean), np.array(typical.precision))
-    farther: Floats = 1 - np.interp(distances, typical.distances, _QUANTILES)
-    return np.where(distances <= typical.distances[0], 1, farther)  # all may be equally far
+    found = distances(values, typical)
+    farther: Floats = 1 - np.interp(found, typical.distances, _QUANTILES)
+    return np.where(found <= typical.distances[0], 1, farther)  # all may be equally far
+
+
+def distances(values: Floats, typical: Typical) -> Floats:
+    """How far images are (N) from the mean of the training images, in standard deviations.
+
+    Args:
+        values: As ``properties`` gives them, N x F.
+        typical: Of the training images.
+
+    Source: Mahalanobis, P. C. (1936). On the generalised distance in statistics. Proceedings of
+    the National Institute of Sciences of India, 2(1), 49-55.
+    """
+    return _distances(values, np.array(typical.mean), np.array(typical.precision))
 
 
 def difference(values: Sequence[float], typical: Typical) -> str:
@@ -80,8 +91,9 @@ def difference(values: Sequence[float], typical: Typical) -> str:
     ]
     if outside:
         return "; ".join(outside)
-    distance = _distances(np.array([values]), np.array(typical.mean), np.array(typical.precision))
-    if distance[0] <= typical.distances[-1] * (1 + 1e-4):  # they are rounded
+    if distances(np.array([values]), typical)[0] <= typical.distances[-1] * (
+        1 + 1e-4
+    ):  # they are rounded
         return ""
     return f"{', '.join(typical.properties)}: an unusual combination"
 
