@@ -63,6 +63,8 @@ def test_per_class_values_by_hand() -> None:
     assert found.recall == pytest.approx([2 / 3, 1 / 2, 0])
     assert found.f1 == pytest.approx([4 / 7, 1 / 2, 0])
     assert found.support.tolist() == [3, 2, 1]
+    once = metrics.per_class(np.eye(2, dtype=np.int64))  # each class of one image
+    assert (once.precision.tolist(), once.recall.tolist()) == ([1, 1], [1, 1])
 
 
 @pytest.mark.parametrize(

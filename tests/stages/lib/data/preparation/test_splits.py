@@ -39,3 +39,9 @@ def test_the_held_out_images_are_spread_over_the_class() -> None:
     # Had each class lost its first ones, the mean of 1,000 of 10,000 would be 500
     _, out = splits.hold_out(np.zeros(10_000, int), 0.1, seed=3)
     assert abs(out.mean() - 4999.5) < 5 * np.sqrt((10_000**2 - 1) / 12 / 1000)
+
+
+def test_draws_are_those_of_every_earlier_run() -> None:
+    # Other numbers here move images of everybody's data sets to other splits
+    assert splits.draws("L 4 x 6 00000001", 1) == (9745790232569697099, 5558992697286263834)
+    assert splits.draws("L 4 x 6 00000001", 2) == (3914412653692604461, 5685608207873202863)
