@@ -143,6 +143,23 @@ def test_floats_are_scaled_by_their_own_range(
     assert notes(content).startswith(note)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected", "note"),
+    [
+        ([0, 65535, 257], [0, 255, 1], "of 16 bits, scaled from 0 to 65535"),
+        ([514, 257, 257], [2, 1, 1], "of 16 bits, scaled from 0 to 65535"),
+        ([0, 65536, 32768], [0, 255, 127.5], "of other numbers, each scaled from its lowest"),
+        ([-5, 5, 0], [0, 255, 127.5], "of other numbers, each scaled from its lowest"),
+    ],
+)
+def test_integers_of_32_bits_are_taken_for_16_where_they_fit(
+    values: list[int], expected: list[float], note: str
+) -> None:
+    content = saved(Image.fromarray(np.array([values], np.int32)), "TIFF")
+    assert np.allclose(pixels(content), [expected], rtol=1e-5)
+    assert notes(content).startswith(note)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_floats_that_are_no_numbers_are_refused(value: float) -> None:
     content = saved(Image.fromarray(np.array([[0, value]], np.float32)), "TIFF")
