@@ -119,3 +119,37 @@ def test_a_misspelt_key_stops_the_pipeline_with_its_name(pipeline: Pipeline) -> 
         assert not (pipeline.path / "models/model.keras").exists()
         pipeline.repository.run("git", "checkout", "params.yaml")
         pipeline.set("dataset", "tiny")
+
+
+def test_each_size_has_its_own_result_though_the_run_cache_passes_over_the_key(
+    pipeline: Pipeline,
+) -> None:
+    def shape() -> tuple[int, ...]:
+        with np.load(pipeline.path / "data/normalized/train.npz") as arrays:
+            return tuple(arrays["images"].shape[1:])
+
+    for size, expected, ran in (
+        (None, (6, 6), ["download", "normalize"]),
+        (4, (4, 4), ["normalize"]),
+        ([5, 3], (5, 3), ["normalize"]),
+        (4, (4, 4), []),
+        (None, (6, 6), []),
+    ):
+        pipeline.set("normalize.size", size)
+        assert pipeline.repro("normalize") == ran
+        assert shape() == expected
+
+
+def test_an_undeclared_size_is_refused_before_dvc_records_anything(pipeline: Pipeline) -> None:
+    path = pipeline.path / "dvc.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if "- normalize.size" not in line]
+    assert len(kept) == len(lines) - 1
+    path.write_text("".join(kept), encoding="utf-8")
+    lock = yaml.safe_load((pipeline.path / "dvc.lock").read_text(encoding="utf-8"))
+    mirror = str(pipeline.mirror)
+    done = pipeline.repository.run("dvc", "repro", "normalize", DATASET_MIRROR=mirror)
+    assert done.code != 0
+    assert "Add `- normalize.size` to the params of normalize in dvc.yaml" in done.err
+    after = yaml.safe_load((pipeline.path / "dvc.lock").read_text(encoding="utf-8"))
+    assert after["stages"]["normalize"] == lock["stages"]["normalize"]

@@ -380,6 +380,19 @@ def test_a_section_is_declared_as_a_section(small: Small) -> None:
     assert Path("dvc.yaml").read_text() == DVC
 
 
+@pytest.mark.parametrize("name", ["size", "nfiles"])
+def test_what_the_run_cache_passes_over_in_a_section_is_declared_by_name(
+    small: Small, name: str
+) -> None:
+    small.edit("params.yaml", "factor", name)
+    small.edit("stages/scale.py", "factor: int", f"{name}: int")
+    small.edit("stages/scale.py", "params.factor", f"params.{name}")
+    small.fails("scale", f"reads scale.{name} of params.yaml, undeclared: add `- scale.{name}`")
+    small.audit("--fix")
+    assert f"      - scale\n      - scale.{name}\n" in Path("dvc.yaml").read_text()
+    small.passes()
+
+
 def test_a_field_that_nothing_uses_is_reported(small: Small) -> None:
     small.edit("stages/scale.py", " + params.offset", "")
     small.fails("scale", "Params.offset", "stages/scale.py:12")

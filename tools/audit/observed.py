@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
+from stages.lib.core import enforcement
 from stages.lib.core.errors import UserError
 
 HEAVY = ("keras", "tensorflow", "matplotlib", "PIL", "pooch", "requests", "zlib_ng", "h5py")
@@ -83,11 +84,11 @@ def observe(root: Path, modules: Sequence[str], texts: Mapping[str, str]) -> dic
 
 
 def outermost(pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The pairs whose key lies in no other's section."""
+    """The pairs that no other one covers."""
 
     def covered(pair: tuple[str, str]) -> bool:
         return any(
-            file == pair[0] and key != pair[1] and (not key or pair[1].startswith(f"{key}."))
+            file == pair[0] and key != pair[1] and enforcement.covers(key, *pair)
             for file, key in pairs
         )
 

@@ -19,14 +19,14 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
-from stages.lib.core import refusals, yaml_file
+from stages.lib.core import enforcement, refusals, yaml_file
 from stages.lib.core.errors import UserError
 
 PARAMS = "params.yaml"
@@ -53,7 +53,7 @@ def value(file: str, key: str, hint: Any) -> Any:
     """
     *parents, name = key.split(".")
     section_of_key = _mapping(file, ".".join(parents))
-    _announce(file, key)
+    _announce(file, key, section_of_key.get(name))
     if name not in section_of_key and type(None) not in get_args(hint):
         raise refusals.missing(name, section_of_key, f"{file}: {key}", file)
     return convert(section_of_key.get(name), hint, f"{file}: {key}")
@@ -65,7 +65,7 @@ def section(file: str, key: str, schema: type[T]) -> T:
     Raises:
         UserError: As ``value``, or the section has a key that ``schema`` does not know.
     """
-    _announce(file, key)
+    _announce(file, key, _mapping(file, key))
     return checked(file, key, schema)
 
 
@@ -83,7 +83,7 @@ def fields(file: str, key: str, schema: type[T]) -> T:
     mapping = _mapping(file, key)
     names = [field.name for field in msgspec.structs.fields(cast(Any, schema))]
     for name in names:
-        _announce(file, f"{key}.{name}")
+        _announce(file, f"{key}.{name}", mapping.get(name))
     own = {name: mapping[name] for name in names if name in mapping}
     return cast(T, convert(own, schema, f"{file}: {key}"))
 
@@ -108,7 +108,7 @@ def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str,
     Raises:
         UserError: As ``section``, or an argument has no type.
     """
-    _announce(file, key)
+    _announce(file, key, _mapping(file, key))
     return msgspec.structs.asdict(cast(Any, checked(file, key, arguments_schema(function))))
 
 
@@ -131,6 +131,12 @@ def arguments_schema(function: Callable[..., object]) -> type[Schema]:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
+        if name in enforcement.PASSED_OVER:
+            raise UserError(
+                f"{place}: the argument '{name}': expected another name, as DVC's run cache passes "
+                f"over keys called {name} and would give a wrong result.\n"
+                f"Rename it, to image_{name} say."
+            )
         if name not in hints:
             raise UserError(
                 f"{place}: the argument '{name}' has no type; expected one such as "
@@ -224,8 +230,23 @@ def _mapping(file: str, key: str) -> dict[str, Any]:
     return cast(dict[str, Any], node)
 
 
-def _announce(file: str, key: str) -> None:
+def _announce(file: str, key: str, content: object) -> None:
+    """Tells that a value is read, and what in it has to be declared by its own name."""
+    if key in enforcement.PASSED_OVER:
+        raise UserError(
+            f"{file}: {key}: expected another name, as DVC's run cache passes over keys called "
+            f"{key} and would give a wrong result.\nRename it."
+        )
     sys.audit("stages.param", file, key)
+    for name in _passed_over(key, content):
+        sys.audit("stages.param", file, name)
+
+
+def _passed_over(key: str, content: object) -> Iterator[str]:
+    for name, inner in content.items() if isinstance(content, dict) else ():
+        if name in enforcement.PASSED_OVER:
+            yield f"{key}.{name}"
+        yield from _passed_over(f"{key}.{name}", inner)
 
 
 def _place(function: Callable[..., object]) -> str:

@@ -34,6 +34,9 @@ LISTED = {
     CONFIG: ("stages", "stages/models"),
     "stages/lib/architectures.py": ("stages/models",),
 }
+# DVC's run cache passes over keys of these names, at any depth: it takes them for sizes of files.
+# In a section such a key has to be declared by its own name too, or a wrong result is restored.
+PASSED_OVER = ("size", "nfiles")
 CONFIGURATION = ("params.yaml", "datasets.yaml", "environment.yaml")  # read key by key
 OWN = (".checkpoints", ".dvc/cache")  # what training keeps; content under the name of its hash
 PINNED = "data/own"  # whose files are held against the catalogue's SHA-256, as downloads are
@@ -250,9 +253,23 @@ def _may_write(touch: Touch, declared: Declared) -> bool:
 
 def _may_take(touch: Touch, declared: Declared) -> bool:
     return any(
-        touch.file == file and (not key or touch.name == key or touch.name.startswith(f"{key}."))
-        for file, key in declared.params
+        touch.file == file and covers(key, touch.file, touch.name) for file, key in declared.params
     ) or _within(touch.file, declared.deps)
+
+
+def covers(key: str, file: str, name: str) -> bool:
+    """Whether a parameter that is declared, by its key or none for all of a file, covers another.
+
+    Args:
+        key: What is declared of ``file``.
+        file: A file of parameters.
+        name: A key in it.
+    """
+    if name == key:
+        return True
+    inside = not key or name.startswith(f"{key}.")
+    # The catalogue's sizes stand beside a SHA-256, by which the file is known
+    return inside and (file == "datasets.yaml" or name.rpartition(".")[2] not in PASSED_OVER)
 
 
 Rule = Callable[[Touch, Declared], bool]

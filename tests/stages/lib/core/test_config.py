@@ -410,14 +410,29 @@ def test_every_read_is_announced_and_no_check(reads: list[tuple[str, str]]) -> N
         epochs: int
         dropout: float
 
-    write(GOOD + "mlp: {units: 3, dropout: 0.5}\n")
+    write(GOOD + "mlp: {units: 3, dropout: 0.5}\nsized: {size: 2, in: {nfiles: 1}, sizes: 3}\n")
     for read, announced in (
         (lambda: config.value(FILE, "train.epochs", int), ["train.epochs"]),
         (lambda: config.section(FILE, "train", Train), ["train"]),
         (lambda: config.fields(FILE, "train", Some), ["train.epochs", "train.dropout"]),
         (lambda: config.arguments(FILE, "mlp", architecture), ["mlp"]),
+        (
+            lambda: config.value(FILE, "sized", dict[str, Any]),
+            ["sized", "sized.size", "sized.in.nfiles"],
+        ),
         (lambda: config.checked(FILE, "train", Train), []),
     ):
         reads.clear()
         read()
         assert reads == [(FILE, key) for key in announced]
+
+
+@pytest.mark.parametrize("name", ["size", "nfiles"])
+def test_a_name_that_the_run_cache_passes_over_is_refused_where_nothing_helps(name: str) -> None:
+    write(f"{name}: 3\n")
+    with pytest.raises(UserError, match="run cache passes over keys called"):
+        config.value(FILE, name, int)
+    namespace: dict[str, Any] = {}
+    exec(f"def build(*, {name}: int): ...", namespace)
+    with pytest.raises(UserError, match=f"Rename it, to image_{name} say"):
+        config.arguments_schema(namespace["build"])
