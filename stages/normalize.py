@@ -141,6 +141,17 @@ def check(raw: Raw, split: str, entry: Entry) -> None:
         raise _unexpected(split, expected, f"{low:g} to {high:g}")
 
 
+def check_shapes(training: Raw, test: Raw) -> None:
+    """Checks that the images of both sets are of one shape.
+
+    Raises:
+        UserError: They are not.
+    """
+    shape, other = training[0].shape[1:], test[0].shape[1:]
+    if shape != other:
+        raise _unexpected("test", f"images of shape {shape} as for training", f"{other}")
+
+
 def _unexpected(split: str, expected: str, found: str) -> UserError:
     return UserError(
         f"{RAW.as_posix()}: {split} set: expected {expected}, found {found}.\n"
@@ -176,11 +187,7 @@ def array_parts(settings: Settings) -> dict[str, Part]:
     training, test = formats.by_name()[entry.format].read(paths)
     check(training, "training", entry)
     check(test, "test", entry)
-    if training[0].shape[1:] != test[0].shape[1:]:
-        shape = training[0].shape[1:]
-        raise _unexpected(
-            "test", f"images of shape {shape} as for training", f"{test[0].shape[1:]}"
-        )
+    check_shapes(training, test)
     chosen, held_out = splits.hold_out(training[1], params.validation_fraction, params.seed)
     return {
         "train": array_part(training, chosen, settings),

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from stages.lib.core import yaml_file
 from stages.lib.core.errors import UserError
 from stages.lib.data.preparation import decoding, splits
 from tests.conftest import ROOT, Answer, Project, Repository, Server, idx_bytes
@@ -131,13 +133,16 @@ def test_mixed_images_are_described_and_what_fits_them_is_said(
     (leaves / "about.txt").write_text("text")
     add_dataset.main([str(leaves), "--name", "leaves"])
     said = capsys.readouterr().out.splitlines()
-    assert said[:3] == [
+    assert said[:6] == [
         "class folders; 21 images: 1 JPEG RGB, 20 PNG L",
         "height x width: 6 x 4 to 48 x 64, 2 sizes",
+        "not used, as of no class: 1, such as about.txt",
         "2 classes:",
+        "  beech: 10",
+        "  oak: 11",  # that can be read
     ]
-    assert said[5].startswith("oak/broken.png: ")
-    assert said[6:8] == ["oak/empty.png: an empty file", "cannot be read: 2, as listed above"]
+    assert said[6].startswith("oak/broken.png: ")
+    assert said[7:9] == ["oak/empty.png: an empty file", "cannot be read: 2, as listed above"]
     assert said[-6:-1] == [
         "To train on it, set in params.yaml",
         "  dataset: leaves",
@@ -190,7 +195,8 @@ def test_arrays_are_recognized(
         )
     add_dataset.main([str(path), "--name", "own_digits"])
     assert capsys.readouterr().out.splitlines()[:5] == [
-        "npz: training images (6, 8, 8), test images (3, 8, 8), uint8, the brightest pixel 16",
+        "npz: training images (6, 8, 8), test images (3, 8, 8), uint8, "
+        "the brightest pixel 16, so pixel_max 16",
         "3 classes:",
         "  0: 2 train, 1 test",
         "  1: 2 train, 1 test",
@@ -228,7 +234,8 @@ def test_idx_files_are_recognized(
 def test_an_address_is_fetched_and_stays_the_source(
     place: Project, leaves: Path, tmp_path: Path, server: Server
 ) -> None:
-    archive = contents.pack(leaves, tmp_path / "leaves.zip").read_bytes()
+    contents.pack(leaves, tmp_path / "leaves.zip")
+    archive = (tmp_path / "leaves.zip").read_bytes()
     server.answers["/sets/leaves.zip"] = [Answer(archive)]
     add_dataset.main([f"{server.url}/sets/leaves.zip"])
     added = entry("leaves")
@@ -242,7 +249,8 @@ def test_an_address_is_fetched_and_stays_the_source(
 def test_an_address_that_is_no_prefix_and_name_is_kept(
     place: Project, leaves: Path, tmp_path: Path, server: Server
 ) -> None:
-    archive = contents.pack(leaves, tmp_path / "leaves.zip").read_bytes()
+    contents.pack(leaves, tmp_path / "leaves.zip")
+    archive = (tmp_path / "leaves.zip").read_bytes()
     server.answers["/get?id=7"] = [Answer(archive)]
     add_dataset.main([f"{server.url}/get?id=7", "--name", "leaves"])
     assert entry("leaves")["urls"] == []
@@ -371,6 +379,124 @@ def test_from_a_folder_to_the_splits_by_dvc(repository: Repository, leaves: Path
     (own / "leaves.zip").write_bytes(b"edited")
     done = repository.run("dvc", "repro", "--force", "--single-item", "download")
     assert "ERROR: data/own/leaves.zip: expected SHA-256 " in done.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names and links")
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda oak: (oak.parent / "elm").symlink_to(oak), "elm: expected files and folders, "),
+        (lambda oak: (oak / "gone.png").symlink_to(oak / "none"), "found a link to nothing"),
+        (lambda oak: (oak / "loop").symlink_to(oak.parent), "found a link to a folder"),
+        (
+            lambda oak: [(oak / f"{name}.png").touch() for name in ("\u00e9", "e\u0301")],
+            "expected each name once, found it in two spellings of Unicode",
+        ),
+        (lambda oak: Path(os.fsdecode(bytes(oak) + b"/b\xe4r.png")).touch(), "a name in UTF-8"),
+        (lambda oak: oak.rename(oak.with_name("o" * 201)), "names of classes of at most 200 lett"),
+        (
+            lambda oak: (oak.parent / "labels.csv").write_text("path,label\n\noak/1.png,a\a\n"),
+            "line 3: expected a label of at most 200 printable letters, found 'a\\x07'",
+        ),
+    ],
+)
+def test_a_folder_that_no_archive_can_hold_is_refused(
+    place: Project, leaves: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    spoil(leaves / "oak")
+    with pytest.raises(UserError) as caught:
+        add_dataset.main([str(leaves), "--name", "new"])
+    assert said.replace("line 3: expected", "expected line 3:") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 2
+    assert Path("datasets.yaml").read_text(encoding="utf-8") == CATALOGUE
+    assert list(Path("data/own").iterdir()) == []
+
+
+ARRAYS: dict[str, Any] = {
+    "x_train": np.arange(6 * 16).reshape(6, 4, 4).astype(np.uint8),
+    "y_train": np.arange(6) % 3,
+    "x_test": np.zeros((3, 4, 4), np.uint8),
+    "y_test": np.arange(3),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"x_train": np.full((6, 4, 4), np.nan)}, "training set: expected pixels from 0 to pixel_"),
+        ({"x_train": np.full((6, 4, 4), np.inf)}, "training set: expected pixels from 0 to pixel_"),
+        ({"x_train": np.full((6, 4, 4), -1.0)}, "training set: expected pixels from 0 to pixel_ma"),
+        ({"x_train": np.full((6, 4, 4), "a")}, "training set: expected pixels that are numbers"),
+        ({"x_train": np.ones((6, 4, 4), bool)}, "training set: expected pixels that are numbers"),
+        ({"x_train": np.ones((6, 4, 4), complex)}, "training set: expected pixels that are numbe"),
+        ({"x_train": np.ones((6, 16))}, "training set: expected images of N x H x W or"),
+        ({"x_test": np.zeros((0, 4, 4)), "y_test": np.arange(0)}, "test set: expected images of N"),
+        ({"x_test": np.zeros((3, 8, 4))}, "test set: expected images of shape (4, 4) as for trai"),
+        ({"y_train": np.arange(5)}, "training set: expected labels of shape (6,), found shape (5,"),
+        ({"y_test": np.arange(3)[:, None]}, "test set: expected labels of shape (3,), found shap"),
+        ({"y_train": np.int64(3)}, "training set: expected labels of shape (6,), found shape ()"),
+        ({"y_train": np.arange(6) - 1}, "training set: expected labels from 0 to 4 as class_names"),
+        ({"y_train": np.arange(6) / 2}, "training set: expected labels that are integers"),
+        ({"y_train": np.arange(6) + 2_000_000}, "expected labels from 0 to the number of classes"),
+    ],
+)
+def test_arrays_that_normalize_would_refuse_are_refused(
+    place: Project, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    np.savez(tmp_path / "own.npz", **(ARRAYS | changes))
+    with pytest.raises(UserError) as caught:
+        add_dataset.main([str(tmp_path / "own.npz")])
+    assert f"own.npz: {said}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 2
+    assert Path("datasets.yaml").read_text(encoding="utf-8") == CATALOGUE
+    assert list(Path("data/own").iterdir()) == []
+
+
+def test_arrays_beyond_the_four_are_said_not_to_be_used(
+    place: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "own.npz", **ARRAYS, x_val=np.zeros(3), y_val=np.zeros(3))
+    add_dataset.main([str(tmp_path / "own.npz")])
+    assert "not used: x_val, y_val\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["2024", "null", "1_0", "true"])
+def test_the_advice_can_be_copied_for_every_name(
+    place: Project, leaves: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    add_dataset.main([str(leaves), "--name", name])
+    (line,) = re.findall("  (dataset: .*)", capsys.readouterr().out)
+    assert yaml_file.parse(line, "params.yaml") == {"dataset": name}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_what_was_there_stays_whatever_ends_a_replacement(
+    place: Project, leaves: Path, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    own = Path("data/own")
+
+    def all_of_it() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in own.iterdir()}
+
+    def track(paths: Any) -> None:
+        for path in paths:
+            path.with_name(f"{path.name}.dvc").write_bytes(path.read_bytes()[:9])
+        (own / ".gitignore").write_text("new")
+
+    monkeypatch.setattr(add_dataset, "track", track)
+    add_dataset.main([str(leaves), "--name", "leaves"])
+    before, catalogue = all_of_it(), Path("datasets.yaml").read_bytes()
+
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(catalogue_entry, "write", fails)
+    (leaves / "oak/new.png").write_bytes(image(77))
+    for arguments in (["--name", "leaves", "--replace"], ["--name", "other"]):
+        with pytest.raises(BaseException, match=r"space|^$"):
+            add_dataset.main([str(leaves), *arguments])
+        assert all_of_it() == before
+        assert Path("datasets.yaml").read_bytes() == catalogue
 
 
 def test_what_was_there_stays_where_dvc_refuses_its_replacement(

@@ -8,17 +8,18 @@ images are laid out.
 """
 
 import argparse
+import contextlib
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stages.download import EMBEDDED, OWN
-from stages.lib.core import config, files
+from stages.lib.core import config, errors, files, yaml_file
 from stages.lib.core.errors import UserError
 from stages.lib.data import fetch
 from tools.add_dataset import catalogue_entry, contents
@@ -89,12 +90,30 @@ def keep(source: Path, path: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def set_aside(paths: Iterable[Path], folder: Path) -> dict[Path, Path]:
-    """Moves those files that there are into a folder; where each is now."""
-    there = {path: folder / f"before-{path.name}" for path in paths if path.is_file()}
-    for path, aside in there.items():
-        path.replace(aside)
-    return there
+@contextlib.contextmanager
+def put_back_on_failure(paths: Iterable[Path], folder: Path) -> Iterator[None]:
+    """A block that replaces files of data/own, after whose failure they are as they were.
+
+    Args:
+        paths: The files.
+        folder: For those that are there before.
+    """
+    listed = list(paths)
+    notes = [OWN / ".gitignore", *(path.with_name(f"{path.name}.dvc") for path in listed)]
+    before = {note: note.read_bytes() for note in notes if note.is_file()}
+    aside = {path: folder / f"before-{path.name}" for path in listed if path.is_file()}
+    for path, place in aside.items():
+        path.replace(place)
+    try:
+        yield
+    except BaseException:
+        for path in (*listed, *notes):
+            path.unlink(missing_ok=True)
+        for path, place in aside.items():
+            place.replace(path)
+        for note, content in before.items():
+            note.write_bytes(content)
+        raise
 
 
 def track(paths: Sequence[Path]) -> None:
@@ -105,8 +124,6 @@ def track(paths: Sequence[Path]) -> None:
     """
     command = ["dvc", "add", *(path.as_posix() for path in paths)]
     if reason := run(*command):
-        for path in paths:
-            path.unlink(missing_ok=True)
         raise UserError(f"dvc add {paths[0].as_posix()}: {reason}.\nMend that and run again.")
 
 
@@ -159,26 +176,32 @@ def add(source: str, name: str) -> Contents:
             }
         refuse_taken(paths.values())
         if not urls:
-            before = set_aside(paths.values(), Path(temporary))
-            for part, path in paths.items():
-                keep(found.files[part], path)
-            try:
+            with put_back_on_failure(paths.values(), Path(temporary)):
+                for part, path in paths.items():
+                    keep(found.files[part], path)
                 track(list(paths.values()))
-            except UserError:
-                for path, aside in before.items():
-                    aside.replace(path)
-                raise
-    catalogue_entry.write(name, found, paths, urls)
+                catalogue_entry.write(name, found, paths, urls)
+        else:
+            catalogue_entry.write(name, found, paths, urls)
     refresh_schemas()
     return found
 
 
 def advice(name: str, found: Contents) -> str:
     """What to set in params.yaml to train on the data set."""
-    lines = ["To train on it, set in params.yaml", f"  dataset: {name}"]
+    lines = ["To train on it, set in params.yaml", f"  dataset: {_as_text(name)}"]
     if found.settings:
         lines += ["  normalize:", *(f"    {key}: {value}" for key, value in found.settings.items())]
     return "\n".join([*lines, "and run `dvc repro`."])
+
+
+def _as_text(name: str) -> str:
+    """A name as YAML wants it to be read as a text, such as that of a year."""
+    try:
+        plain = yaml_file.parse(f"name: {name}", config.PARAMS) == {"name": name}
+    except UserError:
+        plain = False
+    return name if plain else f'"{name}"'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -199,5 +222,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except UserError as error:
-        sys.exit(f"ERROR: {error}")
+    except (UserError, OSError, MemoryError) as error:
+        sys.exit(f"ERROR: {errors.message(error)}")

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from stages.lib.core import config, files
+from stages.lib.core import config, files, yaml_file
 from tools.add_dataset.contents import Contents
 
 
@@ -47,6 +47,7 @@ def write(name: str, found: Contents, paths: Mapping[str, Path], urls: Sequence[
         entry["class_names"] = english
     stream = io.StringIO()
     yaml.dump(content, stream)
+    yaml_file.parse(stream.getvalue(), config.DATASETS)  # what could not be read is not written
     files.write_text(Path(config.DATASETS), stream.getvalue())
 
 

@@ -1,20 +1,22 @@
 """What a folder or a file holds: images, arrays or IDX files, and of which classes."""
 
 import gzip
+import math
 import os
 import shutil
 import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stages import normalize
 from stages.lib.core.errors import UserError
 from stages.lib.data.formats import idx, images, npz
 from stages.lib.data.preparation import decoding, layouts
@@ -22,7 +24,7 @@ from stages.lib.data.preparation import decoding, layouts
 _SIDES = (16, 24, 28, 32, 48, 64, 96)  # sizes to train on that are worth a try
 _SHOWN = 30  # classes
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
-_RANGES = (1, 16, 255, 65535)  # the brightest raw values there are
+_RANGES = (1, 16, 255, 4095, 65535)  # the brightest raw values there are
 _SPLITS = ("train", "validation", "test", "")
 
 
@@ -57,7 +59,7 @@ def look_at(path: Path, packed: Path) -> Contents:
     """
     if path.is_dir():
         try:
-            return _idx(path) or _image_files(pack(path, packed))
+            return _idx(path) or _image_files(packed, pack(path, packed))
         except UserError as error:
             raise UserError(str(error).replace(packed.as_posix(), path.as_posix())) from None
     if _is_npz(path):
@@ -65,16 +67,23 @@ def look_at(path: Path, packed: Path) -> Contents:
     return (_idx(path.parent) if _rank(path) else None) or _image_files(path)
 
 
-def pack(folder: Path, path: Path) -> Path:
+def pack(folder: Path, path: Path) -> list[str]:
     """Packs the images of a folder, and its labels.csv: the same bytes for the same files.
 
+    Returns:
+        The files that belong to no class, and were left out.
+
     Raises:
-        UserError: It holds no images in classes.
+        UserError: It holds no images in classes, or names that no archive can hold.
     """
-    sources = {
-        unicodedata.normalize("NFC", file.relative_to(folder).as_posix()): file
-        for file in _files(folder)
-    }
+    sources: dict[str, Path] = {}
+    for file in _files(folder):
+        name = unicodedata.normalize("NFC", file.relative_to(folder).as_posix())
+        if not _is_utf8(name):
+            raise _unfit(file, "a name in UTF-8", "another")
+        if name in sources:
+            raise _unfit(file, "each name once", "it in two spellings of Unicode")
+        sources[name] = file
     layout = layouts.find(folder, sources, lambda name: sources[name].read_bytes())
     members = {entry.name: sources[entry.member] for entry in layout.entries}
     if layout.table:
@@ -87,7 +96,7 @@ def pack(folder: Path, path: Path) -> Path:
             member.file_size = source.stat().st_size
             with source.open("rb") as stream, archive.open(member, "w") as target:
                 shutil.copyfileobj(stream, target, 1 << 20)
-    return path
+    return layout.unused
 
 
 def _is_npz(path: Path) -> bool:
@@ -101,13 +110,41 @@ def _is_npz(path: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those in it; links to folders are not followed."""
-    for place, _, names in os.walk(folder):
+    """The files of a folder and of those in it.
+
+    Raises:
+        UserError: There is a link to a folder or to nothing.
+        OSError: A folder cannot be listed.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        for name in sorted([*folders, *names]):
+            path = Path(place, name)
+            if path.is_symlink() and not path.is_file():
+                found = "a link to a folder" if path.is_dir() else "a link to nothing"
+                raise _unfit(path, "files and folders", found)
         yield from (Path(place, name) for name in names if Path(place, name).is_file())
 
 
-def _image_files(path: Path) -> Contents:
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unfit(path: Path, expected: str, found: str) -> UserError:
+    name = path.as_posix().encode("utf-8", "backslashreplace").decode()
+    return UserError(f"{name}: expected {expected}, found {found}.\nRename or replace it.")
+
+
+def _image_files(path: Path, left_out: Sequence[str] = ()) -> Contents:
     layout = images.lay_out(path)
+    layout = replace(layout, unused=[*layout.unused, *left_out])
     survey = images.Survey(layout)
     for _ in images.decode_all(path, survey, decoding.Target(), keep=False):
         pass
@@ -117,7 +154,11 @@ def _image_files(path: Path) -> Contents:
             f"{path.as_posix()}: expected two classes or more, found {only} alone.\n"
             "Lay the images out as docs/own-images.md says."
         )
-    counts = Counter((entry.label, entry.split) for entry in layout.entries)
+    counts = Counter(
+        (entry.label, entry.split)
+        for entry in layout.entries
+        if entry.name not in survey.unreadable
+    )
     lines = [*survey.lines(), *_table(layout.class_names, counts)]
     lines += [f"{name}: {reason}" for name, reason in survey.unreadable.items()]
     if survey.unreadable:
@@ -151,7 +192,12 @@ def _suffix(path: Path) -> str:
 
 def _arrays(path: Path) -> Contents:
     training, test = npz.read({"arrays": path})
-    return _of_arrays("npz", {"arrays": path}, ".npz", training, test)
+    found = _of_arrays("npz", {"arrays": path}, ".npz", training, test)
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+    if others := sorted(names - {"x_train", "y_train", "x_test", "y_test"}):
+        found.lines.append(f"not used: {', '.join(others[:10])}")
+    return found
 
 
 def _idx(folder: Path) -> Contents | None:
@@ -190,23 +236,40 @@ def _of_arrays(
     training: tuple[npt.NDArray[Any], npt.NDArray[Any]],
     test: tuple[npt.NDArray[Any], npt.NDArray[Any]],
 ) -> Contents:
-    labels = np.concatenate([training[1], test[1]])
-    if labels.dtype.kind not in "iu" or labels.ndim != 1 or not labels.size or labels.min() < 0:
+    sets = {"training": training, "test": test}
+    given = next(iter(files.values())).name
+    last = max(
+        (int(y.max()) for _, y in sets.values() if y.dtype.kind in "iu" and y.size), default=0
+    )
+    present = sum(np.unique(y).size for _, y in sets.values())
+    if last > 10 * present:
         raise UserError(
-            f"{next(iter(files.values())).name}: expected labels that are integers from 0, found "
-            f"type {labels.dtype} and shape {labels.shape}.\nSave them as integers."
+            f"{given}: expected labels from 0 to the number of classes less one, found some up to "
+            f"{last:,}.\nNumber the classes from 0."
         )
-    last = int(labels.max())
     names = [str(label) for label in range(max(last, 1) + 1)]
+    brightest = max(
+        (float(x.max()) for x, _ in sets.values() if x.dtype.kind in "iuf" and x.size), default=1.0
+    )
+    if not math.isfinite(brightest):
+        brightest = 1.0  # as which it is refused
+    pixel_max = next((top for top in _RANGES if brightest <= top), brightest)
+    entry = normalize.Entry(kind, {}, pixel_max, names)
+    try:
+        for split, raw in sets.items():
+            normalize.check(raw, split, entry)
+        normalize.check_shapes(training, test)
+    except UserError as error:
+        raise UserError(str(error).replace(normalize.RAW.as_posix(), given)) from None
     counts = Counter(
         (names[int(label)], split)
         for split, (_, of_split) in (("train", training), ("test", test))
         for label in of_split
     )
-    brightest = float(max(training[0].max(), test[0].max()))
-    pixel_max = next((top for top in _RANGES if brightest <= top), brightest)
     shapes = f"training images {training[0].shape}, test images {test[0].shape}"
-    brightness = f"{training[0].dtype}, the brightest pixel {brightest:g}"
+    brightness = (
+        f"{training[0].dtype}, the brightest pixel {brightest:g}, so pixel_max {pixel_max:g}"
+    )
     lines = [f"{kind}: {shapes}, {brightness}", *_table(names, counts)]
     return Contents(kind, files, suffix, names, pixel_max, lines)
 

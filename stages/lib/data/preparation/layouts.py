@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.lib.core import yaml_file
 from stages.lib.core.errors import UserError
 
 TABLE = "labels.csv"
@@ -33,6 +34,7 @@ _COLUMNS = {
     "label": ("label", "class", "category"),
     "split": ("split", "set"),
 }
+_LONGEST = 200  # letters of the name of a class, as in the catalogue
 # What systems leave in folders
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 
@@ -114,6 +116,9 @@ def _by_folders(path: Path, short: dict[str, str], splits: set[str], unused: lis
         split = SPLITS[parts.pop(0).casefold()] if parts[0] in splits else ""
         if len(parts) < 2 or (splits and not split):
             unused.append(member)
+        elif len(parts[0]) > _LONGEST:
+            wanted = f"names of classes of at most {_LONGEST} letters"
+            raise _refusal(path, wanted, f"{len(parts[0])} in {parts[0][:60]}...")
         else:
             entries.append(Entry(member, name, parts[0], split))
     if not entries:
@@ -128,7 +133,7 @@ def _by_table(path: Path, short: dict[str, str], content: bytes, unused: list[st
     where = Path(path, TABLE)
     rows, columns = _rows(where, content)
     entries: dict[str, Entry] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         name = "/".join(part for part in row[0].replace("\\", "/").split("/") if part != ".")
         place = f"line {number}: "
         if name not in short:
@@ -137,6 +142,9 @@ def _by_table(path: Path, short: dict[str, str], content: bytes, unused: list[st
             raise _refusal(where, f"{place}each file once", f"{name} again")
         if not row[1]:
             raise _refusal(where, f"{place}a label", "none")
+        if len(row[1]) > _LONGEST or yaml_file.UNPRINTABLE.search(row[1]):
+            wanted = f"{place}a label of at most {_LONGEST} printable letters"
+            raise _refusal(where, wanted, repr(row[1][:60]))
         split = SPLITS.get(row[2].casefold(), "") if len(row) > 2 else ""
         if len(row) > 2 and not split:
             raise _refusal(where, f"{place}train, validation or test", repr(row[2][:200]))
@@ -148,16 +156,17 @@ def _by_table(path: Path, short: dict[str, str], content: bytes, unused: list[st
     return Layout(kind, [entries[name] for name in sorted(entries)], unused, short[TABLE])
 
 
-def _rows(where: Path, content: bytes) -> tuple[list[list[str]], list[str]]:
-    """The path, label and split of every row, and the names of these columns."""
+def _rows(where: Path, content: bytes) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    """The line, path, label and split of every row, and the names of these columns."""
     try:
         text = unicodedata.normalize("NFC", content.decode("utf-8-sig"))
         header = text.partition("\n")[0]
         delimiter = max(",;\t", key=header.count)
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        table = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise _refusal(where, "a CSV table in UTF-8", str(error)) from None
-    titles = [title.strip().casefold() for title in table[0]] if table else []
+    titles = [title.strip().casefold() for title in table[0][1]] if table else []
     columns: dict[str, int] = {}
     for role, synonyms in _COLUMNS.items():
         chosen = [titles.index(word) for word in synonyms if word in titles]
@@ -168,12 +177,12 @@ def _rows(where: Path, content: bytes) -> tuple[list[list[str]], list[str]]:
             where, "the columns path, label and, if known, split", ", ".join(titles) or "none"
         )
     rows = []
-    for number, row in enumerate(table[1:], 2):
+    for number, row in table[1:]:
         if any(field.strip() for field in row):
             if len(row) != len(titles):
                 wanted = f"line {number}: {len(titles)} columns"
                 raise _refusal(where, wanted, str(len(row)))
-            rows.append([row[at].strip() for at in columns.values()])
+            rows.append((number, [row[at].strip() for at in columns.values()]))
     return rows, [titles[at] for at in columns.values()]
 
 
