@@ -949,7 +949,7 @@ ACTS: dict[str, Callable[[World], str]] = {
     "http…/none.zip: could not be fetched (HTTP status 404).…": adding("SERVER/none.zip"),
     "one: expected class folders in it, or a labels.csv …": adding("one", one={"1.png": PIXEL}),
     "one: expected two classes or more, found … alone.…": adding("one", one={"a/1.png": PIXEL}),
-    "tiny.npz: expected labels that are integers from 0, found …": adding(
+    "tiny.npz: … set: expected labels that are integers, found …": adding(
         "tiny.npz", "--name", "new", tiny_npz=_npz_of_floats()
     ),
     "data/embedded/new.zip: expected no file of that name there, …": adding(

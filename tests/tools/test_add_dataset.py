@@ -195,8 +195,10 @@ def test_arrays_are_recognized(
         )
     add_dataset.main([str(path), "--name", "own_digits"])
     assert capsys.readouterr().out.splitlines()[:5] == [
-        "npz: training images (6, 8, 8), test images (3, 8, 8), uint8, "
-        "the brightest pixel 16, so pixel_max 16",
+        (
+            "npz: training images (6, 8, 8), test images (3, 8, 8), uint8, "
+            "the brightest pixel 16, so pixel_max 16"
+        ),
         "3 classes:",
         "  0: 2 train, 1 test",
         "  1: 2 train, 1 test",

@@ -1,4 +1,4 @@
-"""Classifies image files: ``python -m tools.predict FILE...`` prints class and probability.
+"""Classifies image files, and prints class and probability: ``python -m tools.predict FILE...``.
 
 A FILE is an image, a folder of images, a zip or tar archive of images, or - for an image on the
 standard input. Each is decoded by the function that normalize uses, and fitted as the model's file

@@ -38,6 +38,7 @@ def message_at_import(error: BaseException) -> str:
         if library != "stages":
             return (
                 f"{library}: not installed for {sys.executable}.\n"
-                "Run `pip install -r requirements.txt` in the environment that runs the stages."
+                "Run `pip install -r requirements.txt` in the environment that runs the stages; a "
+                "package of your own belongs in that file and in environment.yaml."
             )
     return message(error)
