@@ -120,6 +120,7 @@ def decode(content: bytes, background: int = WHITE) -> Decoded:
                     f"{opened.width:,} x {opened.height:,} pixels, more than {MOST_PIXELS:,}"
                 )
             lies = _orientation(opened)
+            _fit_key(opened)
             opened.load()  # which turns a TIFF, and takes its tag away
             return _plain(opened, background, lies)
     except UnidentifiedImageError:
@@ -236,8 +237,10 @@ def _plain(opened: Image.Image, background: int, lies: int) -> Decoded:
     kind, mode = "JPEG" if several else str(opened.format), opened.mode
     notes = []
     if mode[0] in "IF":
-        image, note = _shallow(opened)
+        image, note = _shallow(opened, background)
         notes.append(note)
+        if opened.has_transparency_data:
+            notes.append("transparent, over the background")
     elif opened.has_transparency_data:
         image = _opaque(opened, background)
         notes.append("transparent, over the background")
@@ -276,9 +279,24 @@ def _opaque(opened: Image.Image, background: int) -> Image.Image:
     return Image.alpha_composite(below, layer).convert("L" if grey else "RGB")
 
 
-def _shallow(opened: Image.Image) -> tuple[Image.Image, str]:
+def _fit_key(opened: Image.Image) -> None:
+    """Makes a PNG's transparent colour one of its pixels: Pillow scales these and not the colour.
+
+    Of 16 bits a colour Pillow keeps 8: colours that differ in the others become transparent too.
+    """
+    key = opened.info.get("transparency")
+    stored = opened.tile[0].args if opened.format == "PNG" and opened.tile else ""  # type: ignore[attr-defined] # an opened file has it
+    if isinstance(key, int) and stored in ("L;2", "L;4"):
+        opened.info["transparency"] = key * {"L;2": 85, "L;4": 17}[stored]
+    if isinstance(key, tuple) and stored == "RGB;16B":
+        opened.info["transparency"] = tuple(part >> 8 for part in key)
+
+
+def _shallow(opened: Image.Image, background: int) -> tuple[Image.Image, str]:
     """Deep grey as floats from 0 to WHITE, and how it was scaled."""
     values = np.asarray(opened).astype(np.float64)
+    key = opened.info.get("transparency")
+    transparent = values == key if isinstance(key, int) else np.zeros(values.shape, bool)
     if not np.isfinite(values).all():
         raise UnreadableError("pixels that are no finite numbers")
     low, high = float(values.min()), float(values.max())
@@ -295,6 +313,7 @@ def _shallow(opened: Image.Image) -> tuple[Image.Image, str]:
     values = (values - low) * (WHITE / (high - low) if high > low else 0)
     if tags.get(_PHOTOMETRIC) == 0:
         values = WHITE - values
+    values[transparent] = background
     return Image.fromarray(values.clip(0, WHITE).astype(np.float32)), note
 
 

@@ -126,6 +126,30 @@ def png(width: int, height: int, bits: int, colour: int, data: bytes, *chunks: b
 
 
 @pytest.mark.parametrize(
+    ("bits", "colour", "row", "key", "expected"),
+    [
+        (1, 0, bytes([0b01000000]), [1], [0, 70]),
+        (2, 0, bytes([0b01110000]), [1], [70, 255]),
+        (4, 0, bytes([0x5F]), [5], [70, 255]),
+        (8, 0, bytes([5, 128]), [5], [70, 128]),
+        (16, 0, struct.pack(">2H", 0, 257), [0], [70, 1]),
+        (8, 2, bytes([1, 2, 3, 1, 2, 4]), [1, 2, 3], [[70, 70, 70], [1, 2, 4]]),
+        (
+            *(16, 2, struct.pack(">6H", 0x1234, 0x1234, 0x1234, 514, 514, 771)),
+            *([0x1234] * 3, [[70, 70, 70], [2, 2, 3]]),
+        ),
+    ],
+)
+def test_the_transparent_colour_of_a_png_of_any_depth(
+    bits: int, colour: int, row: bytes, key: list[int], expected: list[Any]
+) -> None:
+    chunk = b"tRNS" + struct.pack(f">{len(key)}H", *key)
+    content = png(2, 1, bits, colour, zlib.compress(b"\0" + row), chunk)
+    assert pixels(content, background=70) == [expected]
+    assert "transparent, over the background" in notes(content)
+
+
+@pytest.mark.parametrize(
     ("values", "expected", "note"),
     [
         ([0.0, 0.5, 1.0], [0, 127.5, 255], "of floats, scaled from 0 to 1"),
