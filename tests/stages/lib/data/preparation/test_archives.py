@@ -250,6 +250,31 @@ def test_names_are_composed_and_utf_8_is_seen_though_it_is_not_stated(tmp_path: 
     assert list(archives.contents(path, {"Mädchenauge/叶.png"})) == [("Mädchenauge/叶.png", b"x")]
 
 
+class Unstated(zipfile.ZipInfo):
+    """An entry whose name is in some encoding of Windows', which the archive does not state."""
+
+    encoding = "gbk"
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802 zipfile's name
+        return self.filename.encode(self.encoding), self.flag_bits
+
+
+@pytest.mark.parametrize(("encoding", "classes"), [("gbk", "猫狗"), ("cp437", "äü")])
+def test_names_in_an_encoding_of_windows_are_read_right_or_refused(
+    encoding: str, classes: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in classes:
+            entry = Unstated(f"{name}/1.png")
+            entry.encoding = encoding
+            archive.writestr(entry, b"one")
+    if encoding == "cp437":  # which it is by the rule for zip files
+        assert [member.name for member in archives.members(path)] == ["ä/1.png", "ü/1.png"]
+    else:
+        assert "a name in an encoding that it does not state, and not in UTF-8" in refusal(path)
+
+
 def test_no_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "leaves.zip"
     for content in (
