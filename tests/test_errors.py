@@ -1125,6 +1125,29 @@ def dvc_dataset(repository: Repository) -> Finished:
     return repository.run("dvc", "repro")
 
 
+def repro_after(old: str, new: str) -> Callable[[Repository], Finished]:
+    """`dvc repro` after a text in params.yaml was replaced, when download has run."""
+
+    def act(repository: Repository) -> Finished:
+        assert repository.run("dvc", "repro", "download").code == 0
+        repository.edit("params.yaml", old, new)
+        return repository.run("dvc", "repro")
+
+    return act
+
+
+def without_params(repository: Repository) -> Finished:
+    (repository.path / "params.yaml").unlink()
+    return repository.run("dvc", "repro")
+
+
+def in_a_folder(*command: str) -> Callable[[Repository], Finished]:
+    """A command run in stages/, which is not the top folder."""
+    return lambda repository: execute(
+        list(command), repository.path / "stages", **repository.environment
+    )
+
+
 def conflict(repository: Repository) -> Finished:
     path = repository.path / "dvc.lock"
     path.write_text("<<<<<<< HEAD\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
@@ -1148,6 +1171,17 @@ COMMANDS: dict[str, Callable[[Repository], Finished]] = {
     "…is not a git repository…": without_git,
     "…Unable to acquire lock…": locked,
     "…Parameters … are missing from 'datasets.yaml'…": dvc_dataset,
+    "…Parameters 'normalize… are missing from 'params.yaml'…": repro_after(
+        "\nnormalize:", "\nnormalise:"
+    ),
+    "…failed to parse …Could not find 'dataset'…": without_params,
+    "…unable to read: 'params.yaml', YAML file structure is corrupted…": repro_after(
+        "dataset: digits", "dataset: [digits"
+    ),
+    "…dvc.yaml' does not exist…": in_a_folder("dvc", "repro"),
+    "…finding module specification for 'stages.train'…": in_a_folder(
+        "python", "-m", "stages.train"
+    ),
     "…dvc.lock… is invalid…": conflict,
     "No remote provided and no default remote set…": no_remote,
     "…expected a Git repository, found none …": compare_without_git,
