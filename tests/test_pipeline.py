@@ -140,6 +140,7 @@ def test_each_size_has_its_own_result_though_the_run_cache_passes_over_the_key(
         assert shape() == expected
 
 
+@pytest.mark.slow
 def test_an_undeclared_size_is_refused_before_dvc_records_anything(pipeline: Pipeline) -> None:
     path = pipeline.path / "dvc.yaml"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -91,6 +91,7 @@ runpy.run_module("stages.plot", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc and RLIMIT_AS are Linux's")
 def test_a_thousand_classes_take_bounded_memory_and_a_few_seconds(tmp_path: Path) -> None:
     write_results(tmp_path, num_classes=1000, images=3000)

@@ -211,17 +211,11 @@ runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 """
 
 
-QUICK = (("writing", 3),)
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(
     ("moment", "epoch"),
-    [
-        pytest.param(moment, epoch, marks=[] if (moment, epoch) in QUICK else pytest.mark.slow)
-        for moment in ("after", "writing")
-        for epoch in (1, 2, 3, 4)
-    ],
+    [(moment, epoch) for moment in ("after", "writing") for epoch in (1, 2, 3, 4)],
 )
 def test_killed_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
     moment: str, epoch: int, ready: Any, run_stage: Callable[[str], Any]

@@ -142,10 +142,10 @@ def run(path: Path, **environment: str) -> Any:
 
 
 def by_catcher(caught: str) -> list[Any]:
-    """The names of edits; three of four wait for the slow tests."""
+    """The names of edits; seven of eight wait for the slow tests."""
     names = [name for name, edit in EDITS.items() if edit.caught == caught]
     return [
-        pytest.param(name, marks=pytest.mark.slow if number % 4 else ())
+        pytest.param(name, marks=pytest.mark.slow if number % 8 else ())
         for number, name in enumerate(names)
     ]
 
@@ -172,6 +172,7 @@ def test_the_run_refuses_it_and_names_file_and_line(small: Path, name: str) -> N
     assert not (small / "out.txt").exists() or name in MADE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_catcher("hermetic"))
 @pytest.mark.usefixtures("piped")
 def test_the_hermetic_run_fails_or_differs(
