@@ -23,12 +23,13 @@ from stages.lib.core.errors import UserError
 # On Fashion-MNIST as float32 (188 MB): level 1 takes 0.4 s for 61 MB, 2 takes 0.7 s for 41 MB,
 # 3 takes 0.8 s for 40 MB, 6 takes 2.1 s for 39 MB.
 _LEVEL = 2
-T = TypeVar("T")
 _CHUNK = 1 << 20
 _ARRAYS = ("images", "labels", "class_names", "class_names_zh", "pixel_max")
 _OPTIONAL = ("names", "resize", "background")
 ALIGNMENT = 64  # bytes; of memory that TensorFlow takes over without a copy
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
+
+T = TypeVar("T")
 
 # What zipfile, zlib-ng and NumPy raise on bytes that are not an archive of arrays
 _BROKEN = (

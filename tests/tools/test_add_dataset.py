@@ -414,6 +414,23 @@ def test_a_folder_that_no_archive_can_hold_is_refused(
     assert list(Path("data/own").iterdir()) == []
 
 
+def test_what_a_system_or_a_person_hides_in_a_folder_does_no_harm(
+    place: Project, leaves: Path
+) -> None:
+    (leaves / ".git").mkdir()
+    (leaves / ".git/link").symlink_to("nowhere")
+    (leaves / "oak/._1.png").symlink_to("nowhere")
+    add_dataset.main([str(leaves), "--name", "leaves"])
+    with zipfile.ZipFile("data/own/leaves.zip") as archive:
+        assert len(archive.namelist()) == 20
+
+
+def test_few_images_of_many_classes_are_no_mistake(place: Project, tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", **(ARRAYS | {"y_train": np.arange(6) + 900}))
+    add_dataset.main([str(tmp_path / "own.npz")])
+    assert len(entry("own")["class_names"]) == 906
+
+
 ARRAYS: dict[str, Any] = {
     "x_train": np.arange(6 * 16).reshape(6, 4, 4).astype(np.uint8),
     "y_train": np.arange(6) % 3,

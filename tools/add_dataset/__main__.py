@@ -103,17 +103,25 @@ def put_back_on_failure(paths: Iterable[Path], folder: Path) -> Iterator[None]:
     before = {note: note.read_bytes() for note in notes if note.is_file()}
     aside = {path: folder / f"before-{path.name}" for path in listed if path.is_file()}
     for path, place in aside.items():
-        path.replace(place)
+        _second_name(path, place)
     try:
         yield
     except BaseException:
-        for path in (*listed, *notes):
+        for path in {*listed, *notes} - {*aside, *before}:
             path.unlink(missing_ok=True)
         for path, place in aside.items():
             place.replace(path)
         for note, content in before.items():
             note.write_bytes(content)
         raise
+
+
+def _second_name(path: Path, place: Path) -> None:
+    """Gives a file a second name, under which it stays when the first one is replaced."""
+    try:
+        place.hardlink_to(path)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, place)
 
 
 def track(paths: Sequence[Path]) -> None:

@@ -121,11 +121,13 @@ def _files(folder: Path) -> Iterator[Path]:
         raise error
 
     for place, folders, names in os.walk(folder, onerror=fail):
+        for found in (folders, names):
+            found[:] = [name for name in found if not layouts.is_litter(name)]
         for name in sorted([*folders, *names]):
             path = Path(place, name)
             if path.is_symlink() and not path.is_file():
-                found = "a link to a folder" if path.is_dir() else "a link to nothing"
-                raise _unfit(path, "files and folders", found)
+                what = "a link to a folder" if path.is_dir() else "a link to nothing"
+                raise _unfit(path, "files and folders", what)
         yield from (Path(place, name) for name in names if Path(place, name).is_file())
 
 
@@ -242,7 +244,7 @@ def _of_arrays(
         (int(y.max()) for _, y in sets.values() if y.dtype.kind in "iu" and y.size), default=0
     )
     present = sum(np.unique(y).size for _, y in sets.values())
-    if last > 10 * present:
+    if last > 1000 + 10 * present:
         raise UserError(
             f"{given}: expected labels from 0 to the number of classes less one, found some up to "
             f"{last:,}.\nNumber the classes from 0."
@@ -260,7 +262,8 @@ def _of_arrays(
             normalize.check(raw, split, entry)
         normalize.check_shapes(training, test)
     except UserError as error:
-        raise UserError(str(error).replace(normalize.RAW.as_posix(), given)) from None
+        problem = str(error).partition("\n")[0].replace(normalize.RAW.as_posix(), given)
+        raise UserError(f"{problem}\nCorrect the file and run again.") from None
     counts = Counter(
         (names[int(label)], split)
         for split, (_, of_split) in (("train", training), ("test", test))

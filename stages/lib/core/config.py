@@ -65,8 +65,9 @@ def section(file: str, key: str, schema: type[T]) -> T:
     Raises:
         UserError: As ``value``, or the section has a key that ``schema`` does not know.
     """
-    _announce(file, key, _mapping(file, key))
-    return checked(file, key, schema)
+    content = _mapping(file, key)
+    _announce(file, key, content)
+    return cast(T, convert(content, schema, f"{file}: {key}"))
 
 
 def checked(file: str, key: str, schema: type[T]) -> T:
@@ -108,8 +109,10 @@ def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str,
     Raises:
         UserError: As ``section``, or an argument has no type.
     """
-    _announce(file, key, _mapping(file, key))
-    return msgspec.structs.asdict(cast(Any, checked(file, key, arguments_schema(function))))
+    content = _mapping(file, key)
+    _announce(file, key, content)
+    schema = arguments_schema(function)
+    return msgspec.structs.asdict(convert(content, schema, f"{file}: {key}"))
 
 
 def arguments_schema(function: Callable[..., object]) -> type[Schema]:
@@ -232,17 +235,23 @@ def _mapping(file: str, key: str) -> dict[str, Any]:
 
 def _announce(file: str, key: str, content: object) -> None:
     """Tells that a value is read, and what in it has to be declared by its own name."""
-    if key in enforcement.PASSED_OVER:
-        raise UserError(
-            f"{file}: {key}: expected another name, as DVC's run cache passes over keys called "
-            f"{key} and would give a wrong result.\nRename it."
-        )
     sys.audit("stages.param", file, key)
-    for name in _passed_over(key, content):
+    own = [key] if key in enforcement.PASSED_OVER else []
+    for name in [*own, *_passed_over(key, content)]:
+        if "." not in name or "[" in name:  # no declaration would help
+            word = name.rpartition(".")[2]
+            raise UserError(
+                f"{file}: {name}: expected another name, as DVC's run cache passes over keys "
+                f"called {word} and would give a wrong result.\nRename it."
+            )
         sys.audit("stages.param", file, name)
 
 
 def _passed_over(key: str, content: object) -> Iterator[str]:
+    """The keys within a value that DVC's run cache passes over; in a list, with their place."""
+    if isinstance(content, list):
+        for place, inner in enumerate(content):
+            yield from _passed_over(f"{key}[{place}]", inner)
     for name, inner in content.items() if isinstance(content, dict) else ():
         if name in enforcement.PASSED_OVER:
             yield f"{key}.{name}"

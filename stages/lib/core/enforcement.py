@@ -268,8 +268,9 @@ def covers(key: str, file: str, name: str) -> bool:
     if name == key:
         return True
     inside = not key or name.startswith(f"{key}.")
-    # The catalogue's sizes stand beside a SHA-256, by which the file is known
-    return inside and (file == "datasets.yaml" or name.rpartition(".")[2] not in PASSED_OVER)
+    # The sizes of the catalogue's files stand beside a SHA-256, by which each is known
+    pinned = file == "datasets.yaml" and ".files." in name
+    return inside and (pinned or name.rpartition(".")[2] not in PASSED_OVER)
 
 
 Rule = Callable[[Touch, Declared], bool]

@@ -44,14 +44,14 @@ def describe(images: npt.NDArray[np.float32]) -> Typical:
     centred = values - np.array(mean)
     covariance = centred.T @ centred / len(values) + np.eye(len(mean)) * _SMALLEST**2
     precision = [_rounded(row) for row in np.linalg.inv(covariance)]
-    distances_ = _distances(values, np.array(mean), np.array(precision))  # as users will find them
+    found = _distances(values, np.array(mean), np.array(precision))  # as users will find them
     return Typical(
         properties=names(images.shape[1:]),
         lowest=_rounded(values.min(axis=0)),
         highest=_rounded(values.max(axis=0)),
         mean=mean,
         precision=precision,
-        distances=_rounded(np.quantile(distances_, _QUANTILES)),
+        distances=_rounded(np.quantile(found, _QUANTILES)),
     )
 
 
@@ -91,9 +91,8 @@ def difference(values: Sequence[float], typical: Typical) -> str:
     ]
     if outside:
         return "; ".join(outside)
-    if distances(np.array([values]), typical)[0] <= typical.distances[-1] * (
-        1 + 1e-4
-    ):  # they are rounded
+    farthest = typical.distances[-1] * (1 + 1e-4)  # it is rounded
+    if distances(np.array([values]), typical)[0] <= farthest:
         return ""
     return f"{', '.join(typical.properties)}: an unusual combination"
 

@@ -36,7 +36,7 @@ class Part:
         shape: Of an image, H x W or H x W x C.
         labels: N integers.
         names: N names of files, where the images were files.
-        take: The images of some indices, float32 from 0 to 1.
+        take: Gives the images of some indices, float32 from 0 to 1, as an array of their own.
         sizes: Height and width of each image before it was scaled, N x 2.
     """
 

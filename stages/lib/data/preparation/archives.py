@@ -217,7 +217,8 @@ def _problem(raw: str, entry: zipfile.ZipInfo | tarfile.TarInfo) -> str:
         if entry.issparse() or not (entry.isreg() or entry.isdir()):
             return "a device or another special file"
         return ""
-    if not entry.flag_bits & _UTF8 and re.search("[\u2500-\u259f]", name):
+    stated = entry.flag_bits & _UTF8 or raw != entry.orig_filename  # or seen to be UTF-8
+    if not stated and re.search("[\u2500-\u259f]", name):
         # lines and boxes of CP437, which it would be by rule: letters of GBK
         return "a name in an encoding that it does not state, and not in UTF-8"
     if entry.flag_bits & _ENCRYPTED:

@@ -91,7 +91,7 @@ def find(path: Path, names: Iterable[str], table: Callable[[str], bytes]) -> Lay
     Raises:
         UserError: There are no class folders, or the table is not as described.
     """
-    tidy = [name for name in names if not _is_litter(name)]
+    tidy = [name for name in names if not is_litter(name)]
     top = _top(tidy)
     short = {name[len(top) :]: name for name in sorted(tidy) if name.startswith(top)}
     beside = [name for name in sorted(tidy) if not name.startswith(top)]
@@ -201,7 +201,7 @@ def _top(names: Sequence[str]) -> str:
         top += f"{folder}/"
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
     """Whether a system left a file, and no person."""
     return any(part.startswith(".") or part.casefold() in _LITTER for part in name.split("/"))
 

@@ -83,7 +83,7 @@ def nearest(
         features: Of all images, N x F.
         held_out: Images that are not blank.
         training: Images that are not blank.
-        take: Gives the images of some indices, which ascend.
+        take: Gives the images of some indices, which ascend, as an array of their own.
 
     Returns:
         The most similar first; of one held-out image the most similar training image alone.

@@ -427,6 +427,12 @@ def test_every_read_is_announced_and_no_check(reads: list[tuple[str, str]]) -> N
         assert reads == [(FILE, key) for key in announced]
 
 
+def test_a_key_in_a_list_that_the_run_cache_passes_over_is_refused() -> None:
+    write("train: {steps: [{epochs: 1}, {size: 2}]}\n")
+    with pytest.raises(UserError, match=r"train\.steps\[1\]\.size: expected another name"):
+        config.value(FILE, "train.steps", list[dict[str, int]])
+
+
 @pytest.mark.parametrize("name", ["size", "nfiles"])
 def test_a_name_that_the_run_cache_passes_over_is_refused_where_nothing_helps(name: str) -> None:
     write(f"{name}: 3\n")
