@@ -21,7 +21,6 @@ Pair = tuple[float, int, int]  # correlation, held-out image, training image
 
 LIMIT = 0.99  # correlation of pixels from which on two images are nearly equal
 _SQUARED = 2 * (1 - LIMIT) + 1e-4  # the distance that goes with it, and room for float32
-_ROUNDING = 1e-3  # far more than a correlation in float32 is wrong by
 _GRID = 10  # cells along a side
 _FEATURES = 32
 _LEAF = 256  # held-out images that are compared at once
@@ -154,21 +153,18 @@ def _block(pairs: Indices, take: Callable[[Indices], Images]) -> Floats:
     wanted, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(pairs.shape)
     values = take(wanted).reshape(len(wanted), -1)
-    values -= values.mean(axis=1, keepdims=True)
-    values /= np.sqrt(np.einsum("nd,nd->n", values, values))[:, None]
+    values -= values.mean(axis=1, dtype=np.float64)[:, None].astype(np.float32)
+    lengths = np.sqrt(_products(values, values))
     correlations = np.empty(len(pairs))
     step = max(1, _AT_ONCE // values.shape[1])
     for start in range(0, len(pairs), step):
-        span = slice(start, start + step)
-        one, other = (values[places[span, side]] for side in (0, 1))
-        rough = np.einsum("nd,nd->n", one, other).astype(np.float64)
-        close = rough >= LIMIT - _ROUNDING  # few, which alone are worth more digits
-        a, b = (
-            x - x.mean(axis=1, keepdims=True) for x in map(np.float64, (one[close], other[close]))
-        )
-        products, lengths, others = (
-            np.einsum("nd,nd->n", *pair) for pair in ((a, b), (a, a), (b, b))
-        )
-        rough[close] = products / np.sqrt(lengths * others)
-        correlations[span] = rough
+        one, other = places[start : start + step].T
+        products = _products(values[one], values[other])
+        correlations[start : start + step] = products / (lengths[one] * lengths[other])
     return correlations
+
+
+def _products(one: Images, other: Images) -> Floats:
+    """The sum of the products of each row (n x D), with the digits of float64."""
+    sums: Floats = np.einsum("nd,nd->n", one, other, dtype=np.float64)
+    return sums

@@ -191,6 +191,32 @@ with files.replacing(out) as temporary:
     assert (tmp_path / "out").read_text() == "old"
 
 
+SWALLOWED = """
+from stages.lib.core import launch
+signal.signal(signal.SIGINT, launch.ask_to_end)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    pass  # as an extension's import does, which then does without
+"""
+
+
+@pytest.mark.parametrize(
+    ("at_import", "in_main", "printed"),
+    [(SWALLOWED, "", ""), ("", SWALLOWED, "the work is done\n")],
+)
+def test_ctrl_c_that_a_library_took_for_another_error_ends_the_stage(
+    tmp_path: Path, at_import: str, in_main: str, printed: str
+) -> None:
+    lines = "\n    ".join([*in_main.strip().splitlines(), "print('the work is done')"])
+    text = f"{PRELUDE}\n{at_import}\ndef main(_):\n    {lines}\n\nstage.run(lambda: 1, main)\n"
+    (tmp_path / "made.py").write_text(text, encoding="utf-8")
+    done = execute([sys.executable, "made.py"], tmp_path, PYTHONPATH=str(ROOT))
+    said = "\nInterrupted; nothing half-made was left behind.\n"
+    assert done == Finished(130, printed, said)
+
+
 def test_no_collection_walks_over_what_was_imported(tmp_path: Path) -> None:
     done = script(tmp_path, "import gc\nprint(gc.get_freeze_count() > 1000)")
     assert (done.code, done.out) == (0, "True\n")

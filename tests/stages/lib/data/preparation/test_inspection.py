@@ -40,6 +40,24 @@ def part(
     return Part(images.shape[1:], np.array(labels, np.int64), names, take, sizes)
 
 
+@pytest.mark.parametrize(
+    ("shape", "count", "pieces"),
+    [
+        ((28, 28), 9000, [4096, 4096, 808]),
+        ((1024, 1024, 3), 5, [2, 2, 1]),
+        ((4096, 4096), 2, [1, 1]),
+    ],
+)
+def test_no_more_images_are_float32_at_once_than_fit_in_memory(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], count: int, pieces: list[int]
+) -> None:
+    monkeypatch.undo()
+    one = np.zeros(1, np.float32)
+    take = lambda indices: np.broadcast_to(one, (len(indices), *shape))  # noqa: E731
+    labels, sizes = np.zeros(count, np.int64), np.zeros((count, 2), np.int64)
+    assert [len(piece) for piece in Part(shape, labels, None, take, sizes).pieces()] == pieces
+
+
 def inspect(**splits: Part) -> tuple[dict[str, int], dict[str, inspection.Table]]:
     """The metrics and the tables of splits."""
     inspector = inspection.Inspector(splits, NAMES)
