@@ -15,6 +15,7 @@ from msgspec import Meta
 from stages.lib import architectures, metrics, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
+from stages.lib.stored_images import Images
 
 with runtime.starting():
     import keras
@@ -88,7 +89,7 @@ def logits_model(model: keras.Model) -> keras.Model:
 
 
 def predict(
-    model: keras.Model, images: npt.NDArray[np.float32], batch_size: int, path: Path = TEST
+    model: keras.Model, images: Images, batch_size: int, path: Path = TEST
 ) -> npt.NDArray[np.float32]:
     """The outputs (N x K) of a model for the images (N x H x W or N x H x W x C) of ``path``.
 

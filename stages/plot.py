@@ -183,7 +183,7 @@ def draw(
         "raw_image": image_grids.raw_image(
             train.images[0], names[dataset.labels[0]], train.pixel_max
         ),
-        "samples": image_grids.samples(train.images, [names[label] for label in dataset.labels]),
+        "samples": image_grids.samples(train.images[:], [names[label] for label in dataset.labels]),
         "curves": figures.curves(results.history),
         "confusion": figures.confusion(predictions, names),
         "per_class": figures.per_class(names, results.scores),

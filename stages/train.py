@@ -12,6 +12,7 @@ from msgspec import Meta, field
 from stages.lib import architectures, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
+from stages.lib.stored_images import StoredImages
 from stages.lib.training import (
     augmentation,
     best,
@@ -147,7 +148,10 @@ def fit(
     Raises:
         UserError: A loss or the weights are no longer finite.
     """
-    images, labels = loop.as_tensor(split.images), loop.as_tensor(split.labels)
+    labels = loop.as_tensor(split.labels)
+    images = split.images
+    if not isinstance(images, StoredImages):
+        images = loop.as_tensor(images)
     kept = best.Weights(model.variables if params.keep == "best" else [])
     state: list[checkpoint.Variable] = [*training.variables, *kept.values]
     history = saved.restore(state)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import network
-from stages.lib import runtime, split_file
+from stages.lib import runtime, stored_images
 from stages.lib.training import loop, optimizers
 
 with runtime.starting():
@@ -16,7 +16,7 @@ with runtime.starting():
 def prepare(images: Any, labels: Any, threads: int) -> Callable[[], Callable[[Any], Any]]:
     """The training as a function that gives the prediction."""
     runtime.configure(threads, seed=1)
-    own = split_file.aligned_empty((network.IMAGES, 28, 28, 1), np.float32)
+    own = stored_images.aligned_empty((network.IMAGES, 28, 28, 1), np.float32)
     own[...] = images[: network.IMAGES, ..., None]
     model: keras.Model = network.build()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib import runtime, split_file
+from stages.lib import runtime, stored_images
 from stages.lib.training import loop, optimizers
 from stages.models import mlp
 
@@ -16,7 +16,7 @@ with runtime.starting():
 def prepare(images: Any, labels: Any, threads: int) -> Callable[[], Callable[[Any], Any]]:
     """The training as a function that gives the prediction."""
     runtime.configure(threads, seed=1)
-    own = split_file.aligned_empty(images.shape, np.float32)  # as split_file.read gives them
+    own = stored_images.aligned_empty(images.shape, np.float32)  # as split_file reads them
     own[...] = images
     model: keras.Model = mlp.build((28, 28), 10, hidden_units=[128], dropout=0.2)
 

@@ -19,6 +19,7 @@ from zlib_ng import zlib_ng
 
 from stages.lib.core import files, yaml_file
 from stages.lib.core.errors import UserError
+from stages.lib.stored_images import Images, StoredImages, aligned_empty
 
 # On Fashion-MNIST as float32 (188 MB): level 1 takes 0.4 s for 61 MB, 2 takes 0.7 s for 41 MB,
 # 3 takes 0.8 s for 40 MB, 6 takes 2.1 s for 39 MB.
@@ -26,7 +27,7 @@ _LEVEL = 2
 _CHUNK = 1 << 20
 _ARRAYS = ("images", "labels", "class_names", "class_names_zh", "pixel_max")
 _OPTIONAL = ("names", "resize", "background")
-ALIGNMENT = 64  # bytes; of memory that TensorFlow takes over without a copy
+IN_MEMORY = 1 << 29  # bytes of images; more of them are read where they lie
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can state
 
 T = TypeVar("T")
@@ -50,7 +51,8 @@ class Split:
     """Images and labels of one split, and what later stages need to know of the data set.
 
     Attributes:
-        images: float32, N x H x W or N x H x W x C, 0 to 1.
+        images: float32, N x H x W or N x H x W x C, 0 to 1: an array, or where that would be larger
+            than ``IN_MEMORY``, images in a temporary file that are indexed like one.
         labels: int64, N, 0 to K - 1.
         class_names: K names, in English.
         class_names_zh: K names in Chinese, or none.
@@ -60,7 +62,7 @@ class Split:
             the background around them, 0 to 1.
     """
 
-    images: npt.NDArray[np.float32]
+    images: Images
     labels: npt.NDArray[np.int64]
     class_names: list[str]
     class_names_zh: list[str]
@@ -80,7 +82,7 @@ def write(
         pieces: The images, piece by piece, where they are not to be in memory all at once;
             ``split.images`` then states their shape alone.
     """
-    arrays: dict[str, npt.NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "images": split.images,
         "labels": split.labels,
         "class_names": np.array(split.class_names, dtype=np.str_),
@@ -108,7 +110,7 @@ def write(
                         "shape": array.shape,
                     },
                 )
-                given = _ahead(pieces) if name == "images" and pieces is not None else [array]
+                given = ahead(pieces) if name == "images" and pieces is not None else [array]
                 for piece in given:
                     _write_chunks(cast(BinaryIO, stream), np.asarray(piece, order="C"))
 
@@ -133,7 +135,7 @@ def read_first(path: Path, count: int) -> Split:
 
 def _read(path: Path, count: int | None) -> Split:
     limits = {"images": count, "labels": count, "names": count}
-    arrays = {}
+    arrays: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             there = archive.namelist()
@@ -143,7 +145,7 @@ def _read(path: Path, count: int | None) -> Split:
                 with archive.open(member) as stream:
                     stream._decompressor = zlib_ng.decompressobj(-15)  # type: ignore[attr-defined] # twice as fast
                     arrays[name] = _read_array(
-                        cast(BinaryIO, stream), limits.get(name), member.file_size
+                        cast(BinaryIO, stream), limits.get(name), member.file_size, path
                     )
         return _split(arrays)
     except FileNotFoundError:
@@ -158,7 +160,7 @@ def _read(path: Path, count: int | None) -> Split:
         ) from None
 
 
-def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
+def _split(arrays: Mapping[str, Any]) -> Split:
     images, labels = arrays["images"], arrays["labels"]
     if images.dtype != np.float32 or images.ndim not in (3, 4):
         raise ValueError(f"images of type {images.dtype} and shape {images.shape}")
@@ -173,8 +175,8 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
     last = len(class_names) - 1
     if len(labels) and not (labels.min() >= 0 and labels.max() <= last):
         raise ValueError(f"labels from {labels.min()} to {labels.max()}, of classes 0 to {last}")
-    if images.size and not (images.min() >= 0 and images.max() <= 1):  # as is so for NaN
-        raise ValueError(f"pixels from {images.min():g} to {images.max():g}, not from 0 to 1")
+    if not isinstance(images, StoredImages):
+        _check_pixels(images)
     pixel_max = arrays["pixel_max"]
     if pixel_max.shape or pixel_max.dtype != np.float64 or not 0 < pixel_max < math.inf:
         raise ValueError(f"pixel_max {str(pixel_max)[:40]}")
@@ -192,6 +194,11 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Split:
     )
 
 
+def _check_pixels(pixels: npt.NDArray[np.float32]) -> None:
+    if pixels.size and not (pixels.min() >= 0 and pixels.max() <= 1):  # as is so for NaN
+        raise ValueError(f"pixels from {pixels.min():g} to {pixels.max():g}, not from 0 to 1")
+
+
 def _names(array: npt.NDArray[Any], what: str) -> list[str]:
     """Names that differ, which can be printed."""
     names: list[str] = array.tolist()
@@ -204,8 +211,13 @@ def _names(array: npt.NDArray[Any], what: str) -> list[str]:
     return names
 
 
-def _read_array(stream: BinaryIO, count: int | None, file_size: int) -> npt.NDArray[Any]:
-    """One .npy member, its memory aligned; at most ``count`` entries of its first axis."""
+def _read_array(
+    stream: BinaryIO, count: int | None, file_size: int, path: Path
+) -> npt.NDArray[Any] | StoredImages:
+    """One .npy member of an archive; at most ``count`` entries of its first axis.
+
+    An array is in aligned memory; whole images that are larger than ``IN_MEMORY`` are in a file.
+    """
     np.lib.format.read_magic(stream)
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.hasobject or fortran_order:
@@ -215,17 +227,33 @@ def _read_array(stream: BinaryIO, count: int | None, file_size: int) -> npt.NDAr
     if count is not None and shape:
         shape = (min(count, shape[0]), *shape[1:])
     size = math.prod(shape) * dtype.itemsize
-    data = aligned_empty((size,), np.uint8)
+    if count is None and size > IN_MEMORY and dtype == np.float32 and len(shape) in (3, 4):
+        return StoredImages(shape, path, _checked(_chunks(stream, size)))
+    data, at = aligned_empty((size,), np.uint8), 0
+    for part in _chunks(stream, size):
+        data[at : at + len(part)] = np.frombuffer(part, np.uint8)
+        at += len(part)
+    return data.view(dtype).reshape(shape)
+
+
+def _chunks(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """So many bytes of a stream, chunk by chunk."""
     for at in range(0, size, _CHUNK):
         wanted = min(_CHUNK, size - at)
         part = stream.read(wanted)
         if len(part) != wanted:
             raise EOFError("it ends early")
-        data[at : at + wanted] = np.frombuffer(part, np.uint8)
-    return data.view(dtype).reshape(shape)
+        yield part
 
 
-def _ahead(pieces: Iterable[T]) -> Iterator[T]:
+def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks themselves, of pixels from 0 to 1."""
+    for chunk in chunks:
+        _check_pixels(np.frombuffer(chunk, np.float32))
+        yield chunk
+
+
+def ahead(pieces: Iterable[T]) -> Iterator[T]:
     """The pieces themselves, the next of which is made by a thread while one is in use."""
     iterator, end = iter(pieces), object()
     with ThreadPoolExecutor(1) as pool:
@@ -238,14 +266,3 @@ def _ahead(pieces: Iterable[T]) -> Iterator[T]:
 def _write_chunks(stream: BinaryIO, array: npt.NDArray[Any]) -> None:
     flat = memoryview(cast(Any, array.reshape(-1).view(np.uint8)))
     stream.writelines(flat[at : at + _CHUNK] for at in range(0, len(flat), _CHUNK))
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An uninitialized array in memory that TensorFlow takes over without a copy.
-
-    Its data starts at a multiple of ``ALIGNMENT`` bytes.
-    """
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)

@@ -172,7 +172,7 @@ def _part(split: split_file.Split, names: list[str] | None) -> Part:
 def plant_leaks(folder: Path) -> None:
     """Makes test images 0 to 2 training images 0, 1 and 3, the last of which has another label."""
     train, test = (split_file.read(folder / f"data/normalized/{x}.npz") for x in ("train", "test"))
-    test.images[:3] = train.images[[0, 1, 3]]
+    test.images[:][:3] = train.images[[0, 1, 3]]
     split_file.write(folder / "data/normalized/test.npz", test)
     write_data(folder, {"train": [f"{at}.png" for at in range(8)]})
 

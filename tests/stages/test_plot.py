@@ -261,7 +261,7 @@ def test_pixels_out_of_range_are_named(
 ) -> None:
     path = folder / f"data/normalized/{name}.npz"
     split = split_file.read(path)
-    split.images[3, 1, 1] = 255
+    split.images[3][1, 1] = 255
     split_file.write(path, split)
     message = run_stage("plot").message
     assert message.startswith(f"data/normalized/{name}.npz: ")

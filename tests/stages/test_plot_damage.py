@@ -139,9 +139,9 @@ DATA = [
 def test_a_damaged_table_about_the_data_is_named_or_can_be_shown(folder: Path, path: Path) -> None:
     names = {"train": [f"{at}.png" for at in range(8)], "test": [f"{at}.jpeg" for at in range(6)]}
     train, test = split_file.read(plot.TRAIN_IMAGES), split_file.read(plot.TEST_IMAGES)
-    train.images[[1, 2]] = train.images[0]
-    test.images[0] = train.images[0]
-    train.images[5] = 1
+    train.images[:][[1, 2]] = train.images[0]
+    test.images[:][0] = train.images[0]
+    train.images[:][5] = 1
     split_file.write(plot.TRAIN_IMAGES, train)
     split_file.write(plot.TEST_IMAGES, test)
     plot_inputs.write_data(folder, names)

@@ -125,7 +125,7 @@ def test_the_model_says_how_its_images_were_fitted(
     ready: Any, run_stage: Callable[[str], Any]
 ) -> None:
     path = Path("data/normalized/train.npz")
-    dark = replace(split_file.read(path), images=split_file.read(path).images * np.float32(0.3))
+    dark = replace(split_file.read(path), images=split_file.read(path).images[:] * np.float32(0.3))
     for fitted, expected in ((("crop", 1.0), ("crop", 1)), (None, ("pad", 0))):
         split_file.write(path, replace(dark, fitted=fitted))
         assert run_stage("train").code == 0
@@ -354,7 +354,8 @@ def test_splits_of_two_data_sets_are_refused(
 ) -> None:
     path = Path("data/normalized/validation.npz")
     split = split_file.read(path)
-    images = split.images[:, :3] if differs == "shape" else split.images
+    images = split.images[:]
+    images = images[:, :3] if differs == "shape" else images
     names = ["low", "high", "none"] if differs == "classes" else split.class_names
     split_file.write(path, split_file.Split(images, split.labels, names, [], 255.0))
     message = run_stage("train").message

@@ -210,7 +210,7 @@ def test_standardization_travels_with_the_model(
     for name in ("train", "validation", "test"):  # faint images
         path = Path(f"data/normalized/{name}.npz")
         split = split_file.read(path)
-        split_file.write(path, replace(split, images=(split.images / 50).astype(np.float32)))
+        split_file.write(path, replace(split, images=(split.images[:] / 50).astype(np.float32)))
     train(ready, run_stage, augmentation={}, label_smoothing=0.0, epochs=2)
     plain = metrics()["val_loss"]
     train(ready, run_stage, standardize=True)

@@ -266,7 +266,7 @@ def test_a_runtime_alone_gives_class_and_probability(name: str, tmp_path: Path) 
     model_fixtures.put_model(model)
     assert export.main([name]) == 0
     images = split_file.read(Path("data/normalized/test.npz")).images
-    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "images.npy", images[:])
     path = Path("exports", name, formats.FORMATS[name].file).resolve()
     script = (
         "import json, sys\nimport numpy as np\n"
@@ -317,7 +317,7 @@ def test_a_server_gives_the_probabilities_of_the_model(name: str) -> None:
                     socket.create_connection(("127.0.0.1", int(port))).close()
                     break
                 time.sleep(0.5)
-            given = f"import numpy as np\nimages = np.array({images.tolist()}, np.float32)\n"
+            given = f"import numpy as np\nimages = np.array({images[:].tolist()}, np.float32)\n"
             script = given + client.replace("5001", port)
             done = execute([sys.executable, "-c", script], Path.cwd())
         finally:

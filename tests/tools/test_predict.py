@@ -38,7 +38,7 @@ def pixels() -> npt.NDArray[np.uint8]:
     model_fixtures.put_model(model_fixtures.network())
     path = Path("data/normalized/test.npz")
     test = split_file.read(path)
-    levels = np.rint(test.images * 255).astype(np.uint8)
+    levels = np.rint(test.images[:] * 255).astype(np.uint8)
     exact = np.divide(levels, np.float32(255), dtype=np.float32)
     split_file.write(path, replace(test, images=exact))
     return levels
@@ -328,7 +328,7 @@ def agree(repository: Repository, name: str, *options: str) -> None:
     folder = repository.path
     test = split_file.read(folder / "data/normalized/test.npz")
     with zipfile.ZipFile(folder / name, "w") as archive:
-        for number, image in enumerate(test.images):
+        for number, image in enumerate(test.images[:]):
             levels = np.rint(image * test.pixel_max).astype(np.uint8)
             archive.writestr(f"{number:05}.png", png(levels))
     count = str(len(test.class_names))

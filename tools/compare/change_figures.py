@@ -13,6 +13,7 @@ from stages.lib import split_file
 from stages.lib.core.errors import UserError
 from stages.lib.reporting import drawing, image_grids, palette
 from stages.lib.reporting.confusion_matrix import ClassMatrix
+from stages.lib.stored_images import Images
 from tools.compare import sections, sides
 from tools.compare.comparison import Comparison, class_name, matrices
 from tools.compare.declared import Plot
@@ -194,7 +195,7 @@ def confusion_change(change: Integers, class_names: Sequence[str]) -> bytes:
 
 
 def changed_images(
-    images: npt.NDArray[np.float32],
+    images: Images,
     fixed: Sequence[int],
     broken: Sequence[int],
     actual: Sequence[str],

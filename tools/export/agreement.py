@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib import stored_images
+
 Images = npt.NDArray[np.float32]
 TOLERANCE = 1e-4  # of a probability; float32 sums of another order differ by some 1e-7
 _BATCH = 1000
@@ -44,7 +46,7 @@ class Agreement:
 def compare(
     model: Callable[[Images], npt.NDArray[np.float64]],
     export: Callable[[Images], npt.NDArray[np.float32]],
-    images: Images,
+    images: stored_images.Images,
 ) -> Agreement:
     """The agreement of two functions of images (N x H x W or N x H x W x C) to N x K."""
     differences, labels = [], 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.lib import stored_images
 from tools.compare.markdown import table as markdown_table
 from tools.export.agreement import Agreement, Images
 from tools.export.formats import FORMATS, Run
@@ -38,7 +39,7 @@ def measure(
     trained: Classifier,
     written: Mapping[str, Agreement],
     folder: Path,
-    images: Images,
+    images: stored_images.Images,
     threads: int,
 ) -> list[Row]:
     """One row for the model and one an export; the runs alternate, so that all meet the same load.

@@ -2,18 +2,21 @@
 
 ``Model.fit`` comes back to Python and through a tf.data pipeline at every step, which costs a small
 network more than its arithmetic. Here the images stay in memory, each step gathers its rows by
-index inside one ``tf.while_loop``, and Python is back only for the next epoch or to report.
+index inside one ``tf.while_loop``, and Python is back only for the next epoch or to report. Images
+that are stored in a file are read by a thread, a chunk of steps ahead; the steps are the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stages.lib import split_file
+from stages.lib import split_file, stored_images
+from stages.lib.stored_images import StoredImages
 from stages.lib.training import kernels
 
 if TYPE_CHECKING:
@@ -93,7 +96,7 @@ class Loop:
 
     def epoch(
         self,
-        images: tf.Tensor,
+        images: tf.Tensor | StoredImages,
         labels: tf.Tensor,
         permutation: npt.NDArray[np.integer[Any]],
         rates: npt.NDArray[np.float32],
@@ -103,13 +106,14 @@ class Loop:
         """The mean scores on the way of one training on each image of the permutation.
 
         Args:
-            images: float32, N x H x W or N x H x W x C, from ``as_tensor``.
+            images: float32, N x H x W or N x H x W x C, from ``as_tensor``, or stored.
             labels: Integers, N, from ``as_tensor``.
             permutation: Indices of images in the order of training; what is left after the last
                 full batch makes a smaller one.
             rates: float32, the learning rate of every step.
             report: Called with steps done, steps in all and the scores so far.
-            report_every: The number of steps between two reports. Bits do not depend on it.
+            report_every: The number of steps between two reports, or more of stored images. Bits
+                do not depend on it.
         """
         import tensorflow as tf
 
@@ -118,23 +122,38 @@ class Loop:
         indices = permutation.astype(np.int32)
         batches = indices[: full * size].reshape(full, size)
         stride = report_every if report else max(full, 1)
+        if isinstance(images, StoredImages):
+            stride = min(stride, stored_images.at_once((size, *images.shape[1:]), stride))
         chunks = [batches[start : start + stride] for start in range(0, full, stride)]
         if rest:
             chunks.append(indices[np.newaxis, full * size :])
         steps, totals = 0, tf.zeros(2, tf.float64)
-        for chunk in chunks:
+        for source, targets, chunk in _with_rows(images, labels, chunks):
             chunk_rates = tf.constant(rates[steps : steps + len(chunk)])
-            totals = self._train(images, labels, tf.constant(chunk), chunk_rates, totals)
+            totals = self._train(source, targets, tf.constant(chunk), chunk_rates, totals)
+            due = (steps + len(chunk)) // report_every > steps // report_every
             steps += len(chunk)
-            if report:
+            if report and (due or len(chunk) < stride):
                 scores = _mean(totals, min(steps * size, count))
                 report(steps, full + bool(rest), scores)
         return _mean(totals, count)
 
-    def evaluate(self, images: tf.Tensor, labels: tf.Tensor, batch_size: int = 1000) -> Scores:
-        """The scores of the model as it is, at inference."""
+    def evaluate(
+        self,
+        images: tf.Tensor | StoredImages,
+        labels: tf.Tensor,
+        batch_size: int | None = None,
+    ) -> Scores:
+        """The scores of the model as it is, at inference.
+
+        Args:
+            images: As those of ``epoch``, or an array.
+            labels: Integers, N.
+            batch_size: Images at once; None for as many as ``inference_batch`` says.
+        """
         import tensorflow as tf
 
+        batch_size = batch_size or inference_batch(images.shape[1:], self._batch_size)
         totals = tf.zeros(2, tf.float64)
         for start in range(0, len(labels), batch_size):
             batch = slice(start, start + batch_size)
@@ -271,6 +290,40 @@ class Loop:
         return tf.stack([self._seed, iterations * self._replicas + _replica()])
 
 
+def inference_batch(shape: Sequence[int], batch_size: int = 1) -> int:
+    """How many images of a shape (H x W or H x W x C) a model takes at once to be scored.
+
+    As many as have the pixels of 1,000 small ones, but no fewer than ``batch_size``, the number
+    in a step: a training holds more of them than their scoring does.
+    """
+    return max(batch_size, min(1000, (1 << 20) // math.prod(shape[:2])), 1)
+
+
+def _with_rows(
+    images: tf.Tensor | StoredImages, labels: tf.Tensor, chunks: Sequence[npt.NDArray[np.int32]]
+) -> Iterator[tuple[tf.Tensor, tf.Tensor, npt.NDArray[np.int32]]]:
+    """Each chunk of batches of indices (S x B), with images and labels that they are indices of.
+
+    Of stored images these are those of the chunk alone, in its order; each chunk is read while the
+    one before is in use. Their number is that of the largest chunk, so that one graph serves all.
+    """
+    if not isinstance(images, StoredImages):
+        yield from ((images, labels, chunk) for chunk in chunks)
+        return
+    room, given = max(chunk.size for chunk in chunks), labels.numpy()
+    shape = images.shape[1:]
+
+    def rows(chunk: npt.NDArray[np.int32]) -> tuple[tf.Tensor, tf.Tensor, npt.NDArray[np.int32]]:
+        chosen = chunk.ravel()
+        pixels = stored_images.aligned_empty((room, *shape), np.float32)
+        images.read_into(pixels, chosen.tolist())
+        targets = np.resize(given[chosen], room)
+        places = np.arange(chunk.size, dtype=np.int32).reshape(chunk.shape)
+        return as_tensor(pixels), as_tensor(targets), places
+
+    yield from split_file.ahead(map(rows, chunks))
+
+
 def _replica() -> tf.Tensor:
     """The number of the replica that runs this, from 0 on."""
     import tensorflow as tf
@@ -323,13 +376,13 @@ def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
 
     Args:
         array: Any shape and dtype; copied unless writable, contiguous and aligned as
-            ``split_file.aligned_empty`` makes them (on other memory TensorFlow aborts the process).
+            ``stored_images.aligned_empty`` makes them (on other memory TensorFlow aborts).
     """
     import tensorflow as tf
 
     flags = array.flags
-    if not (flags.c_contiguous and flags.writeable) or array.ctypes.data % split_file.ALIGNMENT:
-        copy = split_file.aligned_empty(array.shape, array.dtype)
+    if not (flags.c_contiguous and flags.writeable) or array.ctypes.data % stored_images.ALIGNMENT:
+        copy = stored_images.aligned_empty(array.shape, array.dtype)
         copy[...] = array
         array = copy
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib import stored_images
+from stages.lib.stored_images import Images
+
 if TYPE_CHECKING:
     import keras
 
-_CHUNK = 1000  # images made float64 at once
+_CHUNK = 1000  # images made float64 at once, of small ones
 _CONSTANT = 1e-6  # below any step between two pixel values
 
 
-def standardized(model: "keras.Model", images: npt.NDArray[np.float32]) -> "keras.Model":
+def standardized(model: "keras.Model", images: Images) -> "keras.Model":
     """The model behind a layer that subtracts the images' mean and divides by their deviation.
 
     It is a Rescaling and no Normalization layer: its constants are in the model's configuration,
@@ -34,7 +37,7 @@ def standardized(model: "keras.Model", images: npt.NDArray[np.float32]) -> "kera
 
 
 def moments(
-    images: npt.NDArray[np.float32],
+    images: Images,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The mean and the standard deviation of each channel, 1 for one that is constant.
 
@@ -45,8 +48,9 @@ def moments(
     """
     channels = images.shape[3] if images.ndim == 4 else 1
     sums, squares = np.zeros(channels), np.zeros(channels)
-    for start in range(0, len(images), _CHUNK):
-        pixels = images[start : start + _CHUNK].reshape(-1, channels).astype(np.float64)
+    chunk = stored_images.at_once(images.shape[1:], _CHUNK)
+    for start in range(0, len(images), chunk):
+        pixels = images[start : start + chunk].reshape(-1, channels).astype(np.float64)
         sums += pixels.sum(axis=0)
         squares += np.square(pixels).sum(axis=0)
     count = images.size / channels

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib.stored_images import Images
+from stages.lib.training import loop
+
 if TYPE_CHECKING:
     import keras
 
 Floats = npt.NDArray[np.float64]
 LIMIT = 10.0  # where every held-out image is correct, the loss falls with T for ever
-_BATCH = 1000
 _STEPS = 60  # each halves the interval
 
 
@@ -44,7 +46,9 @@ def loss(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
 
 
 def calibrated(
-    model: "keras.Model", images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+    model: "keras.Model",
+    images: Images,
+    labels: npt.NDArray[np.int64],
 ) -> tuple["keras.Model", dict[str, float]]:
     """The model with logits divided by the temperature, and what it did, by name.
 
@@ -58,8 +62,9 @@ def calibrated(
     """
     import keras
 
-    starts = range(0, len(labels), _BATCH)
-    parts = [model(images[at : at + _BATCH], training=False) for at in starts]
+    size = loop.inference_batch(images.shape[1:])
+    starts = range(0, len(labels), size)
+    parts = [model(images[at : at + size], training=False) for at in starts]
     logits = np.concatenate([np.asarray(part, np.float64) for part in parts])
     temperature = fit(logits, labels)
     divide = keras.layers.Rescaling(1 / temperature, name="temperature")

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib import stored_images
 from stages.lib.model_file import Typical
+from stages.lib.stored_images import Images
 
 Floats = npt.NDArray[np.float64]
 
 _MOST = 10_000  # training images that are looked at, evenly spaced
-_PIECE = 1000  # images at once
+_PIECE = 1000  # images at once, of small ones
 _SMALLEST = 1e-3  # a standard deviation below this is taken for this one: 1/4 of a grey level
 _QUANTILES = np.linspace(0, 1, 21)
 
@@ -25,21 +27,22 @@ def names(input_shape: Sequence[int]) -> list[str]:
     return ["brightness", "contrast", "edge brightness", "roughness", *colour]
 
 
-def properties(images: npt.NDArray[np.float32]) -> Floats:
-    """The properties (N x F) of images (N x H x W or N x H x W x C, 0 to 1).
+def properties(images: Images, step: int = 1) -> Floats:
+    """The properties (N x F) of every ``step``th image (of N x H x W or N x H x W x C, 0 to 1).
 
     Brightness and contrast are the mean and the standard deviation of the pixels, edge brightness
     is the mean of the outermost ones, roughness the mean difference of neighbours, colourfulness
     the mean difference of a pixel's brightest and darkest channel.
     """
-    starts = range(0, len(images), _PIECE)
-    parts = [_properties(images[start : start + _PIECE]) for start in starts]
+    width = step * stored_images.at_once(images.shape[1:], _PIECE)
+    starts = range(0, len(images), width)
+    parts = [_properties(images[start : start + width : step]) for start in starts]
     return np.concatenate([np.empty((0, len(names(images.shape[1:])))), *parts])
 
 
-def describe(images: npt.NDArray[np.float32]) -> Typical:
+def describe(images: Images) -> Typical:
     """What training images (N x H x W or N x H x W x C, N of 1 or more) have in common."""
-    values = properties(images[:: max(1, -(-len(images) // _MOST))])
+    values = properties(images, max(1, -(-len(images) // _MOST)))
     mean = _rounded(values.mean(axis=0))
     centred = values - np.array(mean)
     covariance = centred.T @ centred / len(values) + np.eye(len(mean)) * _SMALLEST**2
