@@ -145,7 +145,7 @@ def _read(path: Path, count: int | None) -> Split:
                 with archive.open(member) as stream:
                     stream._decompressor = zlib_ng.decompressobj(-15)  # type: ignore[attr-defined] # twice as fast
                     arrays[name] = _read_array(
-                        cast(BinaryIO, stream), limits.get(name), member.file_size, path
+                        cast(BinaryIO, stream), limits.get(name), member.file_size
                     )
         return _split(arrays)
     except FileNotFoundError:
@@ -212,7 +212,7 @@ def _names(array: npt.NDArray[Any], what: str) -> list[str]:
 
 
 def _read_array(
-    stream: BinaryIO, count: int | None, file_size: int, path: Path
+    stream: BinaryIO, count: int | None, file_size: int
 ) -> npt.NDArray[Any] | StoredImages:
     """One .npy member of an archive; at most ``count`` entries of its first axis.
 
@@ -228,7 +228,7 @@ def _read_array(
         shape = (min(count, shape[0]), *shape[1:])
     size = math.prod(shape) * dtype.itemsize
     if count is None and size > IN_MEMORY and dtype == np.float32 and len(shape) in (3, 4):
-        return StoredImages(shape, path, _checked(_chunks(stream, size)))
+        return StoredImages(shape, _checked(_chunks(stream, size)))
     data, at = aligned_empty((size,), np.uint8), 0
     for part in _chunks(stream, size):
         data[at : at + len(part)] = np.frombuffer(part, np.uint8)

@@ -4,7 +4,6 @@ Reading by position and not by a memory map: mapped pages count as memory of the
 of a file larger than a limit on address space cannot be made.
 """
 
-import contextlib
 import math
 import tempfile
 import threading
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 ALIGNMENT = 64  # bytes; of memory that TensorFlow takes over without a copy
+FOLDER = Path(".checkpoints")  # on the project's own disk; a system's /tmp may be memory
 PIECE = 1 << 26  # bytes of images that are in memory at once
 
 Indices = npt.NDArray[np.integer[Any]] | Sequence[int]
@@ -26,30 +26,32 @@ class StoredImages:
     """Images of one shape in a file of its own, read as those of an array are.
 
     ``images[3]``, ``images[10:20]`` and ``images[[4, 2]]`` are arrays in memory, as are ``shape``,
-    ``ndim``, ``size``, ``nbytes`` and ``dtype`` those of an array. Several threads may read.
+    ``ndim``, ``size``, ``nbytes`` and ``dtype`` those of an array. Several threads may read. The
+    file lies in ``FOLDER`` without a name, and is gone as soon as nobody uses the images or the
+    process ends.
 
     Args:
         shape: N x H x W or N x H x W x C.
-        beside: A path in whose folder the temporary file is made. It has no name there, and is gone
-            as soon as nobody uses the images or the process ends.
         pieces: The bytes of the images, float32, in order.
 
     Raises:
-        OSError: The file cannot be written, by the name of ``beside``.
+        OSError: The file cannot be written; its ``filename`` is ``FOLDER``.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, shape: tuple[int, ...], beside: Path, pieces: Iterable[bytes]) -> None:
+    def __init__(self, shape: tuple[int, ...], pieces: Iterable[bytes]) -> None:
         self.shape = shape
         self._lock = threading.Lock()
         try:
-            self._file = _temporary_file(beside.parent)
+            FOLDER.mkdir(exist_ok=True)
+            # Closed with the last who uses the images, which no block of code knows
+            self._file = cast(IO[bytes], tempfile.TemporaryFile(dir=FOLDER, buffering=0))  # noqa: SIM115
             weakref.finalize(self, self._file.close)
             for piece in pieces:
                 _write(self._file, piece)
         except OSError as error:
-            error.filename, error.filename2 = beside.as_posix(), None
+            error.filename, error.filename2 = FOLDER.as_posix(), None
             raise
 
     def __len__(self) -> int:
@@ -104,14 +106,6 @@ class StoredImages:
 
 
 Images = npt.NDArray[np.float32] | StoredImages  # in memory or not, indexed alike
-
-
-def _temporary_file(folder: Path) -> IO[bytes]:
-    """A file without a name in a folder, or in the system's where this one is not to be written."""
-    # Closed with the last who uses the images, which no block of code knows
-    with contextlib.suppress(PermissionError):
-        return cast(IO[bytes], tempfile.TemporaryFile(dir=folder, buffering=0))
-    return cast(IO[bytes], tempfile.TemporaryFile(buffering=0))
 
 
 def _write(file: IO[bytes], piece: bytes) -> None:

@@ -70,7 +70,8 @@ def test_the_bytes_are_those_of_images_in_memory(
         assert finished.code == 0, finished.err
     assert outputs() == expected
     assert max(reads) <= 30  # of 90: evaluate and the validation take theirs at once
-    assert not list(Path("data/normalized").glob(".*"))
+    assert not list(Path().rglob(".*.tmp"))
+    assert not list(Path(".checkpoints").iterdir())
 
 
 def test_an_interrupted_training_goes_on_in_either_way(
@@ -124,8 +125,7 @@ def test_a_disk_that_is_full_is_named(
     finished = run_stage("train")
     assert finished.code == 1
     assert finished.err == (
-        "ERROR: data/normalized/train.npz: No space left on device.\n"
-        "Free some space and run again.\n"
+        "ERROR: .checkpoints: No space left on device.\nFree some space and run again.\n"
     )
 
 
