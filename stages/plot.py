@@ -30,6 +30,7 @@ DATA = Path("reports/data")
 HISTORY = Path("reports/train/history.csv")
 TRAINING = Path("reports/train/metrics.json")
 RUN = Path("reports/train/run.json")
+AUGMENTED = Path("reports/train/augmented.npz")
 METRICS = Path("reports/evaluate/metrics.json")
 METRICS_TABLE = Path("reports/evaluate/metrics.csv")
 PREDICTIONS = Path("reports/evaluate/predictions.csv")
@@ -45,6 +46,7 @@ INPUTS = [
     HISTORY,
     TRAINING,
     RUN,
+    AUGMENTED,
     METRICS,
     METRICS_TABLE,
     PREDICTIONS,
@@ -102,7 +104,8 @@ def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
     """The data set as the figures and the page name it.
 
     Raises:
-        UserError: Chinese class names are asked for and the data set has none.
+        UserError: Chinese class names are asked for and the data set has none; or its augmented
+            images cannot be read.
     """
     language = settings.params.class_names
     if language == "zh" and not train.class_names_zh:
@@ -124,7 +127,29 @@ def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
         labels=train.labels.tolist(),
         image=train.images[0] * np.float32(train.pixel_max),
         pixel_max=train.pixel_max,
+        augmented=read_augmented(train),
     )
+
+
+def read_augmented(train: split_file.Split) -> report.Augmented:
+    """Training images before and after augmentation; none where there was none.
+
+    Raises:
+        UserError: The file is missing, damaged or about another data set.
+    """
+    split = split_file.read(AUGMENTED)
+    expected, found = (
+        (each.images.shape[1:], each.class_names, each.labels[:1].tolist())
+        for each in (train, split)
+    )
+    names = split.names or []
+    variants = len(names) // max(1, names.count("original"))
+    row = ["original", *["augmented"] * (variants - 1)]
+    if names and (found != expected or names != row * names.count("original")):
+        rows = f"images of {TRAIN_IMAGES.as_posix()}, each before its variants"
+        raise stage_outputs.unexpected(AUGMENTED, rows, "others")
+    shape = (-1, max(1, variants), *split.images.shape[1:])
+    return report.Augmented(split.images[:].reshape(shape), split.labels[:: max(1, variants)])
 
 
 def read_results(params: Params, test: split_file.Split) -> report.Results:
@@ -179,7 +204,7 @@ def draw(
     first, misclassified = list(results.first), list(results.misclassified)
     title = f"First {len(first)} test images" if len(first) > 1 else "First test image"
     error = results.metrics["expected_calibration_error"].value
-    return {
+    pngs = {
         "raw_image": image_grids.raw_image(
             train.images[0], names[dataset.labels[0]], train.pixel_max
         ),
@@ -202,6 +227,11 @@ def draw(
             [held_out[look.split].images[look.index] for look in looks], looks, names
         ),
     }
+    if changed := dataset.augmented.labels.tolist():
+        pngs["augmented"] = image_grids.augmented(
+            dataset.augmented.images, [names[label] for label in changed]
+        )
+    return pngs
 
 
 def main(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -35,6 +35,7 @@ TRAIN = Path("data/normalized/train.npz")
 VALIDATION = Path("data/normalized/validation.npz")
 MODEL = Path("models/model.keras")
 REPORTS = Path("reports/train")
+SHOWN, VARIANTS = 6, 5  # training images that are shown augmented, and how often each
 
 
 class Params(config.Schema, frozen=True):
@@ -274,6 +275,22 @@ def layers(model: keras.Model, standardize: bool) -> list[keras.layers.Layer]:
     return [*first, *(layer for layer in inner if not isinstance(layer, keras.layers.InputLayer))]
 
 
+def augmented(split: split_file.Split, params: Params) -> split_file.Split:
+    """The first training images, each before some augmented ones of it; none without augmentation.
+
+    Their names are ``original`` and ``augmented``.
+    """
+    first = split.images[:SHOWN]
+    images = augmentation.examples(first, params.augmentation, params.seed, VARIANTS)
+    if images is None:
+        images, repeats = first[:0], 0
+    else:
+        repeats = 1 + VARIANTS
+    labels = np.repeat(split.labels[: len(first)], repeats)
+    names = ["original", *["augmented"] * VARIANTS] * len(first) if repeats else []
+    return replace(split, images=images, labels=labels, names=names)
+
+
 def read_splits() -> tuple[split_file.Split, split_file.Split]:
     """The training and the validation split.
 
@@ -371,6 +388,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
     if params.temperature == "validation":
         final, scaling = temperature.calibrated(model, validation.images, validation.labels)
     model_file.save(with_output(final, settings.output), MODEL, metadata(settings.output, split))
+    split_file.write(REPORTS / "augmented.npz", augmented(split, params))
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
     files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))

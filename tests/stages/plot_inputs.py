@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,9 @@ def write(folder: Path, *, names_zh: Sequence[str] = NAMES_ZH, **plot: object) -
         images = np.linspace(0, 1, count * 16, dtype=np.float32).reshape(count, 4, 4)
         split = split_file.Split(images, labels, NAMES, list(names_zh), 16.0)
         split_file.write(folder / f"data/normalized/{name}.npz", split)
+        if name == "train":
+            none = replace(split, images=images[:0], labels=labels[:0], names=[])
+            split_file.write(folder / "reports/train/augmented.npz", none)
     write_data(folder)
     for name, content in {
         "train/history.csv": HISTORY,

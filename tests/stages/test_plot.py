@@ -1,3 +1,4 @@
+import html
 import json
 import re
 from collections.abc import Callable
@@ -5,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -56,6 +58,47 @@ def test_writes_every_figure_and_the_page(folder: Path, run_stage: Callable[[str
             assert max(image.size) < 2400
     assert (folder / "reports/index.html").stat().st_size < 3_000_000
     assert not list(folder.rglob("*.tmp"))
+
+
+def augment(folder: Path, names: list[str]) -> None:
+    """Writes as many images of each of the first two training images as there are names."""
+    train = split_file.read(folder / "data/normalized/train.npz")
+    rows = np.repeat([0, 1], len(names))
+    changed = replace(train, images=train.images[rows], labels=train.labels[rows], names=names * 2)
+    split_file.write(folder / "reports/train/augmented.npz", changed)
+
+
+def test_images_before_and_after_augmentation_are_shown(
+    folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    augment(folder, ["original", "augmented", "augmented"])
+    finished = run_stage("plot")
+    assert finished.code == 0, finished.err
+    with Image.open(folder / "reports/figures/augmented.png") as image:
+        image.load()
+        assert min(image.size) > 100
+    first, second = plot_inputs.NAMES[:2]
+    alt = (
+        f"2 training images, one a row, each before 2 augmented variants of it: {first}, {second}."
+    )
+    assert f'alt="{html.escape(alt)}"' in page_of(folder)
+
+
+@pytest.mark.parametrize("names", [["augmented", "original"], ["original"] * 3, ["x", "y"]])
+def test_augmented_images_that_are_not_as_train_writes_them(
+    names: list[str], folder: Path, run_stage: Callable[[str], Any]
+) -> None:
+    augment(folder, names)
+    split = split_file.read(folder / "reports/train/augmented.npz")
+    if names[0] == "original":
+        split = replace(split, labels=split.labels + 1)
+        split_file.write(folder / "reports/train/augmented.npz", split)
+    finished = run_stage("plot")
+    assert finished.code == 1
+    assert finished.err.startswith(
+        "ERROR: reports/train/augmented.npz: expected images of data/normalized/train.npz, each "
+        "before its variants; found others.\n"
+    )
 
 
 def test_equal_inputs_give_equal_bytes(

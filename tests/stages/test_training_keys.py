@@ -238,6 +238,31 @@ def test_an_augmentation_changes_what_is_trained_on(
     assert scores("validation")[0] == pytest.approx(metrics()["val_loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "augmentation",
+    [{"flip_vertical": True, "flip": True}, {"brightness": 0.5}, {"mixup": 1}, {"shift": 1}],
+    ids=str,
+)
+def test_augmented_images_are_kept_beside_the_originals(
+    augmentation: dict[str, Any], ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    train(ready, run_stage, augmentation=augmentation, epochs=1)
+    shown = split_file.read(REPORTS / "augmented.npz")
+    first = split_file.read(Path("data/normalized/train.npz"))
+    images = shown.images[:].reshape(6, 6, 4, 4)
+    assert shown.names == ["original", *["augmented"] * 5] * 6
+    assert shown.labels.tolist() == np.repeat(first.labels[:6], 6).tolist()
+    assert np.array_equal(images[:, 0], first.images[:6])
+    changed = images[:, 1:] != images[:, :1]
+    assert changed.any(axis=(2, 3)).mean() > 0.5
+    if "flip" in augmentation:
+        for row in images:
+            flips = [row[0][::down, ::across] for down in (1, -1) for across in (1, -1)]
+            assert all(any(np.array_equal(image, flip) for flip in flips) for image in row)
+    train(ready, run_stage, augmentation={})
+    assert split_file.read(REPORTS / "augmented.npz").images.shape == (0, 4, 4)
+
+
 INTERRUPTED: list[dict[str, Any]] = [
     {"augmentation": {"flip_vertical": True, "brightness": 0.2, "contrast": 0.3, "cutmix": 1}},
     {"augmentation": {"mixup": 0.2}},

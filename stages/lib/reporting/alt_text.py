@@ -35,6 +35,14 @@ def samples(names: Sequence[str]) -> str:
     return f"{counted(len(names), 'training image')}, row by row: {_listed(names)}."
 
 
+def augmented(names: Sequence[str], variants: int) -> str:
+    """Training images before and after augmentation: how many, and their classes."""
+    return (
+        f"{counted(len(names), 'training image')}, one a row, each before "
+        f"{counted(variants, 'augmented variant')} of it: {_listed(names)}."
+    )
+
+
 def curves(history: Mapping[str, Floats]) -> str:
     """The course of loss and accuracy: first and last values."""
     epochs = len(history["epoch"])

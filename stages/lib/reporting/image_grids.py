@@ -106,6 +106,32 @@ def samples(images: Images, names: Sequence[str]) -> bytes:
     return sheet.png
 
 
+def augmented(images: Images, names: Sequence[str]) -> bytes:
+    """Training images, one a row, each before what augmentation makes of it, as PNG.
+
+    Args:
+        images: n x V x H x W or n x V x H x W x C, 0 to 1; the first of each row is the original.
+        names: n class names.
+    """
+    rows, columns = images.shape[:2]
+    cell, first = 1.05, 0.25  # inches; the gap behind the originals
+    label = max(drawing.text_width(name, drawing.SMALL) for name in names)
+    left = drawing.MARGIN + min(1.2, label) + 0.1
+    width = max(_NARROWEST, left + columns * cell + first + drawing.MARGIN)
+    title = "Training images before and after augmentation"
+    subtitle = "Left: as they are. Right: as the network is given them, drawn anew at every step."
+    with drawing.sheet(width, rows * cell, title, subtitle) as sheet:
+        top = sheet.height - rows * cell
+        for row, (variants, name) in enumerate(zip(images, names, strict=True)):
+            y = top + row * cell
+            fitting = drawing.fit(name, 1.2, drawing.SMALL)
+            sheet.text(left - 0.1, y + cell / 2 - 0.1, fitting, ha="right", fontsize=drawing.SMALL)
+            for column, image in enumerate(variants):
+                x = left + column * cell + (first if column else 0)
+                sheet.paste(x, y, thumbnail(image, round((cell - 0.1) * drawing.DPI)))
+    return sheet.png
+
+
 def predictions(
     title: str,
     images: Images,

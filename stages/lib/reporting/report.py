@@ -23,6 +23,19 @@ _ELSEWHERE = ("accuracy_low", "accuracy_high", "images")  # metrics that have no
 
 
 @dataclass(frozen=True)
+class Augmented:
+    """Training images before and after augmentation; none where there was none.
+
+    Attributes:
+        images: n x V x H x W or n x V x H x W x C, 0 to 1; the first of each row is the original.
+        labels: n.
+    """
+
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The data set; K classes.
 
@@ -38,6 +51,7 @@ class Dataset:
         labels: Of the training images shown, in order.
         image: The first training image in raw values, H x W or H x W x C.
         pixel_max: The largest raw value that there may be.
+        augmented: What the network was given.
     """
 
     name: str
@@ -51,6 +65,7 @@ class Dataset:
     labels: Sequence[int]
     image: npt.NDArray[np.float32]
     pixel_max: float
+    augmented: Augmented
 
     def cells(self, labels: Iterable[int]) -> list[Cell]:
         """Class names for tables of the page."""
@@ -118,7 +133,9 @@ def _alternatives(
     labels, image, predictions = dataset.labels, dataset.image, results.predictions
     extremes = (float(image.min()), float(image.max()))
     error = results.metrics["expected_calibration_error"].value
+    changed = [dataset.names[label] for label in dataset.augmented.labels.tolist()]
     return {
+        "augmented": alt_text.augmented(changed, dataset.augmented.images.shape[1] - 1),
         "curves": alt_text.curves(results.history),
         "confusion": alt_text.confusion(predictions, confusions, dataset.names),
         "per_class": alt_text.per_class(dataset.names, results.scores),

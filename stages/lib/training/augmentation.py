@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from msgspec import Meta
 
 from stages.lib.core import config
@@ -126,6 +128,36 @@ def make_mix(settings: Augmentation) -> "Mix | None":
         return tf.reshape(mixed, images.shape), own
 
     return mix
+
+
+def examples(
+    images: npt.NDArray[np.float32], settings: Augmentation, seed: int, variants: int
+) -> npt.NDArray[np.float32] | None:
+    """Images beside what augmentation makes of them, or None where it makes nothing.
+
+    Args:
+        images: float32, n x H x W (x C), 0 to 1; mixtures are of these.
+        settings: The changes.
+        seed: Of the training.
+        variants: How many of each image, V.
+
+    Returns:
+        float32, n (1 + V) x H x W (x C): each image and its variants, 0 to 1.
+    """
+    import tensorflow as tf
+
+    augment, mix = make(settings), make_mix(settings)
+    if not augment and not mix:
+        return None
+    columns = [images]
+    for variant in range(variants):
+        batch, drawn = tf.constant(images), tf.constant([seed, variant])
+        if augment:
+            batch = augment(batch, drawn)
+        if mix:
+            batch, _ = mix(batch, drawn)
+        columns.append(np.clip(batch.numpy(), 0, 1))
+    return np.stack(columns, axis=1).reshape(-1, *images.shape[1:])
 
 
 def _outside(images: "tf.Tensor", seed: "tf.Tensor", side: "tf.Tensor") -> "tf.Tensor":
