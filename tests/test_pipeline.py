@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,20 @@ def test_running_again_gives_the_same_bytes_and_a_change_runs_what_it_affects(
     assert pipeline.repro() == ["train"]
     pipeline.set("train.epochs", 3)
     assert pipeline.repro() == ["train", "evaluate", "plot"]
+
+
+STORED = (
+    "import runpy, sys; from stages.lib import split_file; split_file.IN_MEMORY = 0; "
+    "runpy.run_module(f'stages.{sys.argv[1]}', run_name='__main__', alter_sys=True)"
+)
+
+
+def test_images_larger_than_memory_are_read_under_the_watch_too(pipeline: Pipeline) -> None:
+    assert pipeline.repro() == STAGES
+    for stage in ("train", "evaluate", "plot"):
+        done = pipeline.repository.run(sys.executable, "-c", STORED, stage)
+        assert done.code == 0, done.err
+    assert pipeline.repository.run("dvc", "status", "-q").code == 0
 
 
 def test_a_misspelt_key_stops_the_pipeline_with_its_name(pipeline: Pipeline) -> None:
