@@ -114,6 +114,7 @@ STORED = (
 )
 
 
+@pytest.mark.slow
 def test_images_larger_than_memory_are_read_under_the_watch_too(pipeline: Pipeline) -> None:
     assert pipeline.repro() == STAGES
     for stage in ("train", "evaluate", "plot"):

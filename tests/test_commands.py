@@ -1,0 +1,353 @@
+"""Every command of README, docs and CONTRIBUTING: run as it is written, or named with who runs it.
+
+The stories run slowly, in one copy of the repository each, in the order in which a reader would
+come to the commands. What needs a cluster, a published address or hours is listed with the reason.
+"""
+
+import os
+import re
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")} - {ROOT / "CHANGELOG.md"})
+PROGRAMS = "dvc|git|cp|python3?|pip|pytest|ruff|mypy|nice|sed|curl|gto|mlflow|cml"
+
+DIGITS = [
+    "dvc repro",
+    "dvc params diff",
+    "dvc metrics show",
+    "dvc metrics diff",
+    "dvc plots show",
+    "dvc dag",
+    "dvc repro normalize",
+    "dvc repro -f -s train",
+    "dvc repro -f -s evaluate",
+    "dvc repro --force",
+    "python -m stages.download",
+    "python -m stages.train",
+    "python -m stages.evaluate",
+    "python -m tools",
+    "python -m tools.schema",
+    "python -m tools.audit",
+    "python -m tools.audit --data",
+    "python -m tools.audit --fix",
+    "python -m tools.audit --lock",
+    "python -m tools.audit --mend",
+    "python -m tools.audit && dvc repro",
+    "git diff params.yaml",
+    "git checkout params.yaml",
+    "git checkout datasets.yaml",
+    "git checkout environment.yaml",
+    "dvc checkout",
+    "dvc checkout --force",
+    "dvc checkout --relink",
+    "git checkout dvc.lock reports && dvc checkout",
+    "cp params.yaml recipes/MINE.yaml",
+    "python -m tools.export",
+    "python -m tools.export litert onnx",
+    "python -m tools.predict FILE...",
+    "python -m tools.predict photo.jpg scans/ more.zip",
+    "python -m tools.predict --top 3 --csv scans/ > answers.csv",
+]
+COLUMNS = "'reports/[^:]*$|models/|data/|stages/|environment|Created'"
+EXPERIMENTS = [
+    "dvc exp run -S train.epochs=3",
+    "dvc metrics diff",
+    "git checkout params.yaml dvc.lock reports && dvc checkout",
+    "dvc exp run -S train.epochs=3 -n three",
+    f"dvc exp show --only-changed --drop {COLUMNS}",
+    "dvc exp show",
+    "git checkout params.yaml dvc.lock reports && dvc checkout",
+    "dvc exp apply three",
+    "git add params.yaml dvc.lock reports && git commit",
+    "dvc exp remove three",
+]
+PULL_REQUEST = [
+    "python -m tools.seeds 3 && python -m tools.seeds 3 main",
+    "python -m tools.compare",
+    "python -m tools.seeds 3 && python -m tools.seeds 3 main && python -m tools.compare",
+    "python -m tools.seeds 3 && python -m tools.seeds 3 origin/main",
+    "python -m tools.compare --no-images",
+    "python -m tools.compare --fail-if-worse",
+    "python -m tools.compare origin/main",
+]
+CONFLICT = [
+    "git checkout --ours dvc.lock reports && dvc repro",
+    "git checkout --theirs dvc.lock && dvc repro",
+    "git checkout --ours dvc.lock reports && dvc repro && git add dvc.lock reports && git commit",
+]
+OWN_IMAGES = [
+    "python -m tools.add_dataset FOLDER",
+    "python -m tools.add_dataset path/to/leaves",
+    "dvc repro",
+    "dvc exp run -S normalize.size=48",
+    "cp recipes/fashion-cnn.yaml params.yaml",
+    "python -m tools.add_dataset path/to/leaves --replace",
+    "dvc remove --outs data/own/leaves.zip.dvc && python -m tools.schema",
+]
+REAL_DATA = [
+    "cp recipes/mnist-mlp-logits.yaml params.yaml && dvc repro",
+    "sed -i.bak 's/dropout: 0.2/dropout: 0.3/' params.yaml && dvc params diff && dvc repro",
+]
+STORIES = [DIGITS, EXPERIMENTS, PULL_REQUEST, CONFLICT, OWN_IMAGES, REAL_DATA]
+
+BY_CI = "run by .ci/run: "
+BY_TEST = "run by "
+ELSEWHERE = {
+    "python3 -m venv .venv && . .venv/bin/activate && pip install -q -r requirements.txt && dvc "
+    "repro": BY_CI + "readme",
+    "python3 -m venv .venv && . .venv/bin/activate && pip install -q -r requirements-dev.txt && "
+    "pytest": BY_CI + "readme",
+    "ruff check . && ruff format --check . && mypy && python -m tools.audit": BY_CI + "mypy",
+    "ruff check . && ruff format --check . && mypy && python -m tools.audit && python -m "
+    "tools.audit --lock && pytest": BY_CI + "mypy",
+    "python -m tools.audit --hermetic": BY_CI + "python -m tools.audit --hermetic",
+    'git init && git add -A && git commit -m "As downloaded"': BY_TEST
+    + "test_a_downloaded_zip_becomes_a_repository_by_the_documented_line",
+    "cp recipes/fashion-cnn.yaml params.yaml && dvc repro": BY_TEST
+    + "test_recipes_reach_their_figures_and_switching_back_runs_nothing",
+    "dvc remote add -d storage /path/or/s3://bucket": BY_TEST + "test_a_folder_as_remote",
+    "dvc push --run-cache": BY_TEST + "test_a_folder_as_remote",
+    "dvc pull": BY_TEST + "test_a_folder_as_remote",
+    "dvc pull --run-cache": BY_TEST + "test_a_folder_as_remote",
+    "dvc repro --pull --allow-missing": BY_TEST + "test_a_folder_as_remote",
+    "dvc push models/model.keras": BY_TEST + "test_a_promoted_model_is_fetched_by_its_stage",
+    "gto register classifier": BY_TEST + "test_a_promoted_model_is_fetched_by_its_stage",
+    "gto assign classifier --version v0.0.1 --stage prod": BY_TEST
+    + "test_a_promoted_model_is_fetched_by_its_stage",
+    "gto show": BY_TEST + "test_a_promoted_model_is_fetched_by_its_stage",
+    "git push origin classifier@v0.0.1 'classifier#prod#1'": BY_TEST
+    + "test_a_promoted_model_is_fetched_by_its_stage",
+    "dvc artifacts get REPOSITORY classifier --stage prod": BY_TEST
+    + "test_a_promoted_model_is_fetched_by_its_stage",
+    "pytest tests/faults/test_fuzz.py -m slow -n0 -s": BY_CI + 'pytest -m "slow or real_data"',
+    "pytest tests/test_workflows.py": BY_CI + "readme",
+    "pytest tests/test_workflows.py -m real_data -k this_project -n0 -s": BY_CI
+    + 'pytest -m "slow or real_data"',
+    "dvc exp run --queue -S train.seed=1": BY_TEST
+    + "test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees",
+    "dvc exp run --queue -S 'model.mlp.dropout=0.0,0.2,0.4' && dvc queue start": BY_TEST
+    + "test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees",
+    "dvc queue start --jobs 4": BY_TEST
+    + "test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees",
+    "python -m tests.faults.counts": BY_TEST + "test_the_faults_of_every_stage_are_listed",
+}
+CLUSTER = (
+    """TF_CONFIG='{"cluster": {"worker": ["host1:12345", "host2:12345"]}, """
+    """"task": {"type": "worker", "index":"""
+)
+SAVE = "import mlflow.onnx, onnx; mlflow.onnx.save_model(onnx.load('exports/onnx/model.onnx'), "
+REASONS = {  # why nobody runs it here
+    "takes hours": [
+        "python -m benchmarks.accuracy --seeds 3",
+        "python -m benchmarks.soak",
+        "nice -n 10 python -m benchmarks.verdicts pool FOLDER",
+        "python -m benchmarks.verdicts table FOLDER --pairs 200",
+    ],
+    "a benchmark, for an idle machine": [
+        "python -m benchmarks.images MIRROR --rounds 1",
+        "python -m benchmarks.photos",
+        "python -m benchmarks.scale MIRROR",
+        "python -m benchmarks.speed MIRROR --peers PYTHON",
+        "python -m benchmarks.start",
+    ],
+    "needs several machines; test_distributed.py has two processes": [
+        f"{CLUSTER} 0}}}}' dvc repro",
+        f"{CLUSTER} 1}}}}' python -m stages.train",
+    ],
+    "needs addresses of the world": [
+        "curl -s https://example.org/7.png | python -m tools.predict -",
+        "pip install pre-commit && pre-commit install",
+    ],
+    "needs packages that are not required; a test runs it where they are": [
+        "pip install mlflow onnx onnxruntime",
+        "pip install tf2onnx onnx onnxruntime",
+        "pip install openvino scipy",
+        f"python -c \"{SAVE}'exports/mlflow')\"",
+        "mlflow models serve -m exports/mlflow --env-manager local --port 5001",
+    ],
+    "a pattern, of which another line has a case": [
+        "cp recipes/NAME.yaml params.yaml && dvc repro",
+        "dvc remote add -d NAME URL",
+        "dvc commit -f STAGE",
+        "dvc add data/own/new.zip: …",
+        "git clone",
+        "git init",
+        "git checkout",
+        "pip install",
+        "pip install -r requirements.txt",
+        "python -m",
+        "python -m tools.add_dataset",
+        "python -m tools.seeds",
+        "python -m tools.seeds 5",
+        "python -m tools.seeds 5 origin/main",
+        "dvc add",
+        "dvc push",
+        "dvc plots",
+        "dvc exp run",
+        "dvc exp run --temp",
+        "dvc gc",
+        "gto assign",
+        "cml comment update",
+    ],
+}
+
+
+def documented() -> set[str]:
+    """The commands of all documents: lines of their blocks, and code within their text."""
+    found = set()
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for kind, block in re.findall(
+            r"^```(sh|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+        ):
+            lines = [line for line in block.splitlines() if not line.startswith("#!")]
+            if "srun" in block:  # a script of another program's
+                continue
+            if kind == "console":
+                lines = [line[2:] for line in lines if line.startswith("$ ")]
+            found |= {re.sub(r"(^|\s+)#\s.*$", "", line).strip() for line in lines} - {""}
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        codes = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose)
+        found |= {code for code in codes if re.match(rf"(?:{PROGRAMS})\s", code)}
+    return found
+
+
+def test_every_documented_command_is_run_or_has_a_reason() -> None:
+    listed = [command for story in STORIES for command in dict.fromkeys(story)]
+    excused = [command for commands in REASONS.values() for command in commands]
+    assert documented() == {*listed, *ELSEWHERE, *excused}
+    assert not set(listed) & {*ELSEWHERE, *excused}
+    assert not set(ELSEWHERE) & set(excused)
+
+
+def test_who_runs_the_others_is_there() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/test_*.py"))
+    ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    for runner in ELSEWHERE.values():
+        by_ci = runner.startswith(BY_CI)
+        name = runner.removeprefix(BY_CI if by_ci else BY_TEST)
+        assert name in ci if by_ci else f"def {name}(" in tests, runner
+
+
+def tell(repository: Any, story: list[str], **environment: str) -> dict[str, str]:
+    """Runs the commands of a story; what each printed."""
+    printed = {}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    editor = "sh -c 'echo Said in an editor > \"$1\"' --"
+    for command in story:
+        done = repository.run("bash", "-c", command, PATH=path, GIT_EDITOR=editor, **environment)
+        assert done.code == 0, f"{command}\n{done.out}\n{done.err}"
+        printed[command] = done.out
+    return printed
+
+
+def shorten(repository: Any) -> None:
+    """Makes the committed training one of two epochs, committed as main."""
+    repository.edit("params.yaml", "  epochs: 60\n", "  epochs: 2\n")
+    tell(repository, ["git branch -M main", "dvc repro -q", "git add -A", "git commit -qm Shorter"])
+
+
+def draw(folder: Path, count: int) -> None:
+    """Images of two classes."""
+    random = np.random.default_rng(1)
+    for label in ("beech", "oak"):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = random.integers(0, 255, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the lines are for a POSIX shell")
+
+
+@pytest.mark.slow
+def test_the_digits(repository: Any) -> None:
+    scans = repository.path / "scans"
+    scans.mkdir()
+    image = Image.fromarray(np.eye(8, dtype=np.uint8) * 200)
+    for path in (repository.path / "photo.jpg", repository.path / "FILE...", scans / "1.png"):
+        image.save(path, "JPEG" if path.suffix == ".jpg" else "PNG")
+    with zipfile.ZipFile(repository.path / "more.zip", "w") as archive:
+        archive.write(scans / "1.png", "1.png")
+    shorten(repository)
+    installed = [command for command in DIGITS if "onnx" not in command]
+    printed = tell(repository, installed)
+    assert "accuracy" in printed["dvc metrics show"]
+    assert "photo.jpg" in printed["python -m tools.predict photo.jpg scans/ more.zip"]
+    answers = (repository.path / "answers.csv").read_text(encoding="utf-8").splitlines()
+    assert len(answers) == 1 + 1
+
+
+@pytest.mark.slow
+def test_the_experiments(repository: Any) -> None:
+    shorten(repository)
+    printed = tell(repository, EXPERIMENTS)
+    assert "three" in printed["dvc exp show"]
+    assert "2" in repository.run("git", "show", "HEAD~1:params.yaml").out
+    assert "  epochs: 3\n" in repository.run("git", "show", "HEAD:params.yaml").out
+    assert repository.run("git", "log", "-1", "--format=%s").out == "Said in an editor\n"
+
+
+@pytest.mark.slow
+def test_the_pull_request(repository: Any, tmp_path: Path) -> None:
+    shorten(repository)
+    tell(repository, [f"git clone -q --bare . {tmp_path}/origin", "git switch -qc change"])
+    tell(repository, [f"git remote add origin {tmp_path}/origin", "git fetch -q origin"])
+    repository.edit("params.yaml", "  epochs: 2\n", "  epochs: 4\n")
+    tell(repository, ["dvc repro -q", "git add -A", "git commit -qm Longer"])
+    printed = tell(repository, PULL_REQUEST)
+    assert "reports/comparison" in printed["python -m tools.compare"]
+
+
+@pytest.mark.slow
+def test_the_conflict(repository: Any) -> None:
+    shorten(repository)
+    for branch, old, new in (
+        ("one", "    dropout: 0.4\n", "    dropout: 0.3\n"),
+        ("two", "  batch_size: 32\n", "  batch_size: 16\n"),
+    ):
+        tell(repository, [f"git switch -qc {branch} main"])
+        repository.edit("params.yaml", old, new)
+        tell(repository, ["dvc repro -q", "git add -A", f"git commit -qm {branch}"])
+    for command in CONFLICT:
+        assert repository.run("git", "merge", "one").code == 1, command
+        tell(repository, [command])
+        assert repository.run("dvc", "status", "-q").code == 0, command
+        tell(repository, ["git reset -q --hard two"])
+
+
+@pytest.mark.slow
+def test_own_images(repository: Any) -> None:
+    add_other, add, repro, sweep, recipe, replace, remove = OWN_IMAGES
+    draw(repository.path / "FOLDER", 12)
+    draw(repository.path / "path/to/leaves", 12)
+    shorten(repository)
+    tell(repository, [add_other, add])
+    repository.edit("params.yaml", "dataset: digits\n", "dataset: leaves\n")
+    repository.edit("params.yaml", "  size: # pixels", "  size: 16 # pixels")
+    tell(repository, [repro, sweep])
+    with np.load(repository.path / "data/normalized/train.npz") as arrays:
+        assert arrays["images"].shape[1:] == (48, 48, 3)
+    tell(repository, [recipe])
+    draw(repository.path / "path/to/leaves", 14)
+    tell(repository, [replace])
+    text = (repository.path / "datasets.yaml").read_text(encoding="utf-8")
+    (repository.path / "datasets.yaml").write_text(
+        re.sub(r"^leaves:\n(?:[ #\n].*\n?)*", "", text, flags=re.MULTILINE), encoding="utf-8"
+    )
+    tell(repository, [remove])
+    assert not (repository.path / "data/own/leaves.zip").exists()
+
+
+@pytest.mark.real_data
+def test_the_tutorial(repository: Any, mirror: Path) -> None:
+    printed = tell(repository, REAL_DATA, DATASET_MIRROR=str(mirror))
+    assert "model.mlp.dropout" in printed[REAL_DATA[1]]
