@@ -254,6 +254,59 @@ def test_mistakes_are_named(
     assert len(err.splitlines()) == 2
 
 
+class Deaf(io.StringIO):
+    """A stream whose reader has gone, as that of `| head` does."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+    def fileno(self) -> int:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def test_whatever_ends_it_ends_in_words(
+    pixels: npt.NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_all(pixels[:2])
+
+    def ends(error: BaseException) -> Callable[..., Any]:
+        def ending(*_: Any, **__: Any) -> Any:
+            raise error
+
+        return ending
+
+    for error, code, says in (
+        (OSError(13, "Permission denied", "m.keras"), 1, "ERROR: m.keras: Permission denied.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("tools.lib.classifier.load", ends(error))
+            assert predict.main(["test"]) == code
+        assert capsys.readouterr().err.startswith(says)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", Deaf())
+        assert predict.main(["test"]) == 0
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit):
+        predict.main(["--top", "0", "test"])
+    assert "expected 1 or more, found 0" in capsys.readouterr().err
+
+
+def test_images_are_counted_on_a_terminal(
+    pixels: npt.NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_all(pixels[:3])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert predict.main(["test"]) == 0
+    found = capsys.readouterr()
+    assert " images" in found.err
+    assert len(found.out.splitlines()) == 4
+
+
 def test_the_three_ways_to_show_answers() -> None:
     found = [
         answers.Answer("a.png", ["靴", "bag"], [0.25, 0.75], 0.4, ""),

@@ -1,11 +1,14 @@
 """gate.yaml, committed: each rule passes, fails, and is not known, whatever things are named."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from stages.lib.core.errors import UserError
 from tests.tools.compare import comparing
 from tests.tools.compare.comparing import Repository, Run, few, wrong
+from tools.compare import sides
 
 NAMES = ["短靴 与 凉鞋", "ankle boot", "a: b = 'c' # d"]
 
@@ -125,3 +128,26 @@ def test_an_option_replaces_a_rule_of_the_file(made: Repository) -> None:
 def test_a_mistake_in_the_file_is_an_error(made: Repository, rules: str, message: str) -> None:
     Path("gate.yaml").write_text(rules, encoding="utf-8")
     assert message in made.fails("--no-images", "--gate", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected labels from 0, found none or negative ones"),
+        ("actual,predicted\n0,-1\n", "expected labels from 0, found none or negative ones"),
+        ("actual,wrong\n0,1\n", "expected labels in actual and predicted"),
+        ("actual,predicted\n0,x\n", "expected labels in actual and predicted"),
+        (
+            "actual,predicted,probability_0,probability_1\n0,1,0.5,much\n",
+            "expected numbers in probability_0 and so on",
+        ),
+    ],
+)
+def test_predictions_that_are_none_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text(text or "actual,predicted\n", encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(message)):
+        sides.read_labels(path)
+    path.write_text("actual,predicted,probability_0\n0,1,0.5\n", encoding="utf-8")
+    labels = sides.read_labels(path)  # of two classes, with one probability
+    assert (labels.num_classes, labels.probabilities) == (2, None)

@@ -311,6 +311,42 @@ def test_an_architecture_without_arguments_has_an_empty_section() -> None:
     assert message.endswith("allowed are none.\nDelete it and run again.")
 
 
+def test_an_argument_that_no_file_can_state_is_refused_with_its_place() -> None:
+    def sized(*, size: int) -> int:
+        return size
+
+    def untyped(*, units) -> Any:  # type: ignore[no-untyped-def] # noqa: ANN001
+        return units
+
+    def strange(*, units: re.Pattern[str] | bytes | object) -> Any:
+        return units
+
+    def unknown(*, units: int) -> int:
+        return units
+
+    unknown.__annotations__["units"] = "Nowhere"
+    write("made: {}\n")
+    for build, says in (
+        (sized, "the argument 'size': expected another name, as DVC's run cache passes over"),
+        (untyped, "the argument 'units' has no type; expected one such as `units: int`"),
+        (strange, "an argument's type that no YAML file can state: "),
+        (unknown, "name 'Nowhere' is not defined.\nImport it, or correct the annotation."),
+    ):
+        message = refusal(lambda: config.arguments(FILE, "made", build))  # noqa: B023 called at once
+        assert says in message
+        assert re.match(rf"\S*test_config\.py:\d+: {build.__name__}: ", message)
+
+
+def test_a_default_that_is_a_list_is_of_each_result_alone() -> None:
+    def listed(*, units: list[int] = [1]) -> list[int]:  # noqa: B006 as authors write it
+        return units
+
+    write("made: {}\n")
+    first = config.arguments(FILE, "made", listed)
+    first["units"].append(2)
+    assert config.arguments(FILE, "made", listed) == {"units": [1]}
+
+
 def test_fields_leave_other_keys_to_others() -> None:
     class Some(config.Schema, frozen=True):
         epochs: int

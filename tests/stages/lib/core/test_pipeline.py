@@ -1,0 +1,60 @@
+"""What is read of dvc.yaml: commands that can be followed, and what is refused."""
+
+import pytest
+
+from stages.lib.core import pipeline
+from stages.lib.core.errors import UserError
+
+COMMANDS = {
+    "python -m stages.train": ("stages/train", []),
+    "python3 -X dev -W error -m stages.train --fast": ("stages/train", ["--fast"]),
+    "python -B stages/train.py a b": ("stages/train", ["a", "b"]),
+    "/usr/bin/python3.11 -m stages.train": ("stages/train", []),
+    r"C:\\Python\\python.exe -m stages.train": ("stages/train", []),
+    "python --check-hash-based-pycs always -m stages.train": ("stages/train", []),
+    "python stages/train": ("", []),
+    "python -c 'import stages.train'": ("", []),
+    "python -Im stages.train": ("", []),
+    "python": ("", []),
+    "python -m": ("", []),
+    "sh run.sh": ("", []),
+    "python -m stages.train && echo done": ("", []),
+    "python -m stages.train > log": ("", []),
+    "python -m stages.train `cat options`": ("", []),
+    "python -m stages.train $(cat options)": ("", []),
+    "python -m stages.train 'not closed": ("", []),
+    "": ("", []),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_one_python_module_is_followed(command: str) -> None:
+    assert (pipeline.module(command), pipeline.arguments(command)) == COMMANDS[command]
+    assert pipeline.module([command]) == COMMANDS[command][0]
+    assert pipeline.module([command, command]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a", "dvc.yaml: expected a section"),
+        ("stages: [a]", "dvc.yaml: stages: expected a section"),
+        (
+            "stages: {a: {cmd: x, params: [{f.yaml: key}]}}",
+            "a.params: f.yaml: expected a list of keys, found key.",
+        ),
+    ],
+)
+def test_what_is_no_pipeline_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.parse(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["model.depth", "model.size.height", "nothing"])
+def test_a_reference_to_no_key_is_refused(key: str) -> None:
+    values = {"model": {"size": 3}}
+    with pytest.raises(UserError, match=rf"dvc.yaml: \$\{{{key}\}}: params.yaml has no such key"):
+        pipeline.resolve(f"stages/${{{key}}}.py", values)
+    assert pipeline.resolve("a${model.size}b", values) == "a3b"
+    assert pipeline.references("${a.b} ${c} ${a.b}") == ["a.b", "c"]
