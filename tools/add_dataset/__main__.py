@@ -215,7 +215,9 @@ def _as_text(name: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Adds the data set and says how to train on it."""
     parser = argparse.ArgumentParser(
-        prog="python -m tools.add_dataset", description=(__doc__ or "").splitlines()[0]
+        prog="python -m tools.add_dataset",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="Example: python -m tools.add_dataset photos/leaves --name leaves",
     )
     parser.add_argument("source", help="a folder, a file, or an address with http:// or https://")
     parser.add_argument("--name", help="of the data set; by default from the source")

@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Compares the work tree with a Git revision and writes {PAGE.as_posix()}, "
         f"{REPORT.name} and {TABLES.name}.",
         epilog="Exit status: 0; 1 on an error; with a gate (--fail-if-worse, --margin, --at-least, "
-        "--gate) also 1 when it fails, and 3 when that is not known.",
+        "--gate) also 1 when it fails, and 3 when that is not known. "
+        "Example: python -m tools.compare main --at-least accuracy=0.97",
     )
     parser.add_argument(
         "revision",

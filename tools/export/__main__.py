@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.export",
         description="Exports the trained model and checks each export on the whole test split.",
+        epilog="Example: python -m tools.export litert",
     )
     parser.add_argument(
         "formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)} (default: all)"

@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.predict", description="Classifies image files by the trained model."
+        prog="python -m tools.predict",
+        description="Classifies image files by the trained model.",
+        epilog="Example: python -m tools.predict --top 3 photo.jpg scans/",
     )
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="an image, a folder, a zip or tar archive, or -"

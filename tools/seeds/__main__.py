@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.seeds",
         description="Makes sure that N trainings with different seeds are in DVC's cache.",
+        epilog="Example: python -m tools.seeds 3 main",
     )
     parser.add_argument("count", type=_number, metavar="N", help=f"trainings, 1 to {MOST}")
     parser.add_argument(
