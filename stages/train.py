@@ -44,7 +44,7 @@ class Params(config.Schema, frozen=True):
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {
             *("optimizer_arguments", "class_weights", "standardize", "keep", "monitor"),
-            *("patience", "temperature"),
+            *("patience", "temperature", "precision"),
         }
     )
     optimizer: Annotated[
@@ -77,6 +77,10 @@ class Params(config.Schema, frozen=True):
     threads: Annotated[
         int, Meta(ge=1, le=1024, description="threads of one operation; part of the result")
     ] = 1
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Meta(description="of the training's arithmetic; weights and scores are float32"),
+    ] = "float32"
     class_weights: Annotated[
         Literal["none", "balanced"], Meta(description="balanced: rare classes count as much")
     ] = "none"
@@ -331,6 +335,19 @@ def refuse_without_validation(params: Params) -> None:
             )
 
 
+def network(settings: Settings, split: split_file.Split) -> keras.Model:
+    """The untrained network for the images of the training split."""
+    model = architectures.build(
+        settings.architecture,
+        split.images.shape[1:],
+        len(split.class_names),
+        settings.arguments,
+    )
+    if settings.params.standardize:
+        model = standardization.standardized(model, split.images)
+    return model
+
+
 def main(settings: Settings) -> Callable[[], None] | None:
     """Writes models/model.keras and reports/train/, metrics.json last.
 
@@ -349,16 +366,15 @@ def main(settings: Settings) -> Callable[[], None] | None:
         refuse_without_validation(params)
     print(runtime.device())
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
-        model = architectures.build(
-            settings.architecture, split.images.shape[1:], num_classes, settings.arguments
-        )
-        if params.standardize:
-            model = standardization.standardized(model, split.images)
+        model = trained = network(settings, split)
+        if params.precision != "float32":
+            with runtime.mixed_precision(params.precision, params.seed):
+                trained = network(settings, split)
     architectures.refuse_unloadable(settings.architecture, model)
     saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
         training = loop.Loop(
-            model,
+            trained,
             optimizers.make(params.optimizer, params.weight_decay, params.optimizer_arguments),
             loop.cross_entropy(num_classes, params.label_smoothing),
             params.batch_size,
@@ -368,6 +384,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
             if params.class_weights == "balanced"
             else None,
             mix,
+            model,
         )
         model.summary(line_length=80)
         remark = runtime.remark_on_threads(
@@ -375,13 +392,15 @@ def main(settings: Settings) -> Callable[[], None] | None:
         )
         if remark:
             print(f"train.threads: {remark}; the number is part of the result.")
+        if params.precision == "bfloat16" and (remark := runtime.remark_on_bfloat16()):
+            print(f"train.precision: {remark}.")
         batch = slice(params.batch_size)
         untrained = training.evaluate(split.images[batch], split.labels[batch])
         print(
             f"Untrained loss on one batch: {untrained.loss:.4f}; "
             f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
         )
-        history = fit(training, model, split, validation, params, saved)
+        history = fit(training, trained, split, validation, params, saved)
     if not runtime.is_chief():
         return None
     final, scaling = model, dict[str, float]()

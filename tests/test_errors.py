@@ -207,6 +207,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"params:train.patience": 0},
     ),
+    "params.yaml: train.precision: expected one of …; found …": (
+        "train",
+        {"params:train.precision": "float16"},
+    ),
     "params.yaml: train.temperature: expected one of …; found …": (
         "train",
         {"params:train.temperature": "test"},

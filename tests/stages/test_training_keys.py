@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_keys_at_their_defaults_leave_every_byte_as_it_is(
     assert b"train.keep" not in expected["run.json"]
     train(
         ready, run_stage, keep="last", monitor="val_loss", patience=None, optimizer_arguments={},
-        class_weights="none", standardize=False,
+        class_weights="none", standardize=False, precision="float32",
         augmentation={
             **ready.params["train"]["augmentation"], "flip_vertical": False, "brightness": 0.0,
             "contrast": 0.0, "mixup": 0.0, "cutmix": 0.0,
@@ -222,6 +223,30 @@ def test_standardization_travels_with_the_model(
     assert json.loads(Path("reports/evaluate/metrics.json").read_text())["accuracy"] > 0.9
 
 
+@pytest.mark.parametrize("network", ["mlp", "cnn"])
+def test_a_training_in_bfloat16_makes_a_model_in_float32(
+    network: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    cnn = {"channels": [4, 8], "convolutions": [1, 1], "dropout": 0.2}
+    ready.params["model"] |= {"architecture": network, "cnn": cnn}
+    train(ready, run_stage, augmentation={"flip": True}, label_smoothing=0.0)
+    plain, first = metrics(), outputs()
+    train(ready, run_stage, precision="bfloat16")
+    found = metrics()
+    assert found["untrained_loss"] == plain["untrained_loss"]  # the same weights, in float32
+    assert found["train_loss"] != plain["train_loss"]
+    assert found["train_loss"] == pytest.approx(plain["train_loss"], abs=0.05)
+    assert scores("validation")[0] == pytest.approx(found["val_loss"], rel=1e-4)
+    with zipfile.ZipFile(MODEL) as archive:
+        assert b"bfloat16" not in archive.read("config.json")
+    assert run_stage("evaluate").code == 0
+    second = outputs()
+    train(ready, run_stage)
+    assert outputs() == second
+    train(ready, run_stage, precision="float32")
+    assert outputs() == first
+
+
 @pytest.mark.parametrize(
     "augmentation",
     [{"flip_vertical": True}, {"brightness": 0.5}, {"contrast": 0.9}, {"mixup": 1}, {"cutmix": 1}],
@@ -270,6 +295,7 @@ INTERRUPTED: list[dict[str, Any]] = [
     {"optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5}},
     {"keep": "best"},
     {"keep": "best", "monitor": "val_accuracy", "patience": 3},
+    {"precision": "bfloat16", "keep": "best"},
 ]
 
 

@@ -88,7 +88,7 @@ def _is_plain(layer: keras.layers.BatchNormalization) -> bool:
 
 
 def _batch_norm(layer: keras.layers.BatchNormalization) -> Callable[..., tf.Tensor]:
-    """The layer's ``call`` with a fused kernel in training."""
+    """The layer's ``call`` with a fused kernel in training, also of a layer of mixed precision."""
     import tensorflow as tf
 
     plain: Callable[..., tf.Tensor] = layer.call
@@ -99,7 +99,8 @@ def _batch_norm(layer: keras.layers.BatchNormalization) -> Callable[..., tf.Tens
     def call(
         inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
-        if not (training and layer.trainable) or mask is not None or inputs.dtype != tf.float32:
+        known = mask is None and inputs.dtype in (tf.float32, tf.bfloat16)
+        if not (training and layer.trainable and known):
             return plain(inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,

@@ -61,6 +61,8 @@ class Loop:
         mix: Images of a step, after augment, and the same seed to mixtures of each with the one
             as far from the other end of the batch, and the fractions (B) that are of its own; the
             losses of both labels are weighed by these.
+        scored: The same network in float32 where ``model`` computes in another precision. The
+            values of ``model`` are copied to it before it is scored.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class Loop:
         seed: int = 0,
         class_weights: npt.NDArray[np.float32] | None = None,
         mix: Mix | None = None,
+        scored: keras.Model | None = None,
     ) -> None:
         import tensorflow as tf
 
         self._model, self._optimizer, self._loss = model, optimizer, loss
         self._batch_size, self._augment, self._seed = batch_size, augment, seed
         self._class_weights, self._mix = class_weights, mix
+        self._scored = scored or model
         self._strategy = tf.distribute.get_strategy()
         self._replicas: int = self._strategy.num_replicas_in_sync
         if not optimizer.built:
@@ -153,6 +157,9 @@ class Loop:
         """
         import tensorflow as tf
 
+        if self._scored is not self._model:
+            for mine, its in zip(self._model.variables, self._scored.variables, strict=True):
+                its.assign(mine.value)
         batch_size = batch_size or inference_batch(images.shape[1:], self._batch_size)
         totals = tf.zeros(2, tf.float64)
         for start in range(0, len(labels), batch_size):
@@ -222,14 +229,15 @@ class Loop:
         if self._mix:
             inputs, own = self._mix(inputs, self._step_seed())
         with tf.GradientTape() as tape:
-            outputs = self._model(inputs, training=True)
+            outputs = tf.cast(self._model(inputs, training=True), tf.float32)
             losses = self._weighted_losses(labels, outputs)
             if own is not None:
                 others = tf.reverse(labels, axis=[0])
                 losses = own * losses + (1 - own) * self._weighted_losses(others, outputs)
                 labels = tf.where(own < 0.5, others, labels)  # an accuracy needs one of the two
             losses = losses if weights is None else losses * weights
-            penalties = sum(self._model.losses) / self._replicas
+            penalties = sum(tf.cast(each, tf.float32) for each in self._model.losses)
+            penalties /= self._replicas
             loss = tf.reduce_sum(losses) / size + penalties
             scaled = self._optimizer.scale_loss(loss)
         self._optimizer.apply(self._gradients(tape, scaled), self._model.trainable_variables)
@@ -248,9 +256,9 @@ class Loop:
         """The sums over a batch, float64 (2,)."""
         import tensorflow as tf
 
-        outputs = self._model(images, training=False)
+        outputs = self._scored(images, training=False)
         loss = tf.reduce_sum(self._loss(labels, outputs))
-        if penalties := self._model.losses:
+        if penalties := self._scored.losses:
             loss += sum(penalties) * tf.cast(tf.shape(outputs)[0], loss.dtype)
         return _sums(loss, labels, outputs)
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stages.lib.training import class_weights, loop, optimizers
+from stages.lib.training import class_weights, kernels, loop, optimizers
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -198,6 +198,25 @@ def test_mixtures_are_trained_with_the_losses_of_both_labels() -> None:
     assert scores.accuracy == pytest.approx((outputs.numpy().argmax(1) == LABELS).mean())
     for now, before, gradient in zip(model.variables, variables, gradients, strict=True):
         assert now.numpy() == pytest.approx((before - 0.5 * gradient).numpy(), abs=1e-5)
+
+
+def test_batch_normalization_of_mixed_precision_has_a_kernel_too() -> None:
+    import keras
+
+    layer = keras.layers.BatchNormalization(dtype="mixed_bfloat16", momentum=0.9)
+    other = keras.layers.BatchNormalization(dtype="mixed_bfloat16", momentum=0.9)
+    images = RANDOM.random((8, 4, 4, 3), np.float32)
+    models = []
+    for each in (layer, other):
+        inputs = keras.Input((4, 4, 3))
+        models.append(keras.Model(inputs, each(inputs)))
+    kernels.fuse(models[0], keras.optimizers.SGD())
+    assert "call" in vars(layer)  # the layer's own one, which is fused
+    outputs = [np.asarray(model(images, training=True), np.float32) for model in models]
+    assert outputs[0] == pytest.approx(outputs[1], abs=0.05)  # a step of bfloat16 at 4
+    for mine, theirs in zip(layer.variables, other.variables, strict=True):
+        assert mine.dtype == "float32"
+        assert mine.numpy() == pytest.approx(theirs.numpy(), abs=2e-3)
 
 
 @pytest.mark.parametrize("activity", [0.0, 0.03])
