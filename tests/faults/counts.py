@@ -19,7 +19,7 @@ from tests.faults.prepared import ENVIRONMENT, STAGES
 
 
 def modes(stage: str) -> tuple[str, ...]:
-    """The ways in which the operations of a stage are struck; a training takes long."""
+    """How the operations of a stage are struck, each of a training's in one of two ways."""
     return MODES if stage != "train" else ("fails", "dies")
 
 
@@ -42,7 +42,8 @@ def row(stage: str) -> str:
     """The row of the table for a stage: operations by kind, all of them, and the faults."""
     counts = count(stage)
     operations = sum(counts.values())
-    cells = [*(counts[kind] for kind in KINDS), operations, operations * len(modes(stage))]
+    faults = operations if stage == "train" else operations * len(modes(stage))
+    cells = [*(counts[kind] for kind in KINDS), operations, faults]
     return f"| {stage} | {' | '.join(map(str, cells))} |"
 
 

@@ -69,6 +69,7 @@ class Trial:
     """
 
     def __init__(self, name: str, work: Path, draws: bool = False) -> None:
+        self.name = name
         self.module: Any = importlib.import_module(f"stages.{name}")
         work.mkdir(exist_ok=True)
         self.folder, self.log, self.counted = work / "folder", work / "log", work / "counts"
@@ -139,9 +140,10 @@ class Trial:
         }
 
     def faults(self, modes: list[str]) -> Iterator[tuple[str, int, str]]:
-        """Each operation of each kind, in each of some modes."""
-        for kind, mode in itertools.product(KINDS, modes):
-            for number in range(1, self.counts[kind] + 1):
+        """Each operation of each kind, in each of some modes; of a training in one, in turn."""
+        for kind, (at, mode) in itertools.product(KINDS, enumerate(modes)):
+            first, step = (1 + at, len(modes)) if self.name == "train" else (1, 1)
+            for number in range(first, self.counts[kind] + 1, step):
                 yield kind, number, mode
 
     def strike(self, kind: str, number: int, mode: str) -> list[str]:
