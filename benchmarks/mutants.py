@@ -1,11 +1,12 @@
 """Which small mistakes in the code the tests do not notice.
 
-    python -m benchmarks.mutants [--each 4] [--seed 1] [--only PART] [--jobs 2]
+    python -m benchmarks.mutants [--each 2] [--seed 1] [--only PART] [--jobs 2]
 
 In a copy of the repository one operator, comparison or constant of a file under stages/lib or tools
 is changed at a time, drawn at random, and the tests of that file run until one fails. Those that
-pass all are listed: a line without a test, or a change that makes no difference. The table is
-written to benchmarks/mutants.md.
+pass all are listed: a line without a test, or a change that makes no difference. Constants of a
+module, which are mostly limits and looks, are left alone. The table is written to
+benchmarks/mutants.md.
 """
 
 import argparse
@@ -61,6 +62,7 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
 }
 
+SPARED = ("check", "exist_ok", "frozen", "kw_only", "missing_ok", "slots")  # arguments
 KINDS = (ast.Compare, ast.BinOp, ast.BoolOp, ast.If, ast.IfExp, ast.Constant)
 
 
@@ -74,7 +76,7 @@ class Mutant:
     text: str
 
 
-def sites(tree: ast.AST) -> list[int]:
+def sites(tree: ast.Module) -> list[int]:
     """The nodes that can be changed, by number; annotations and messages are left alone."""
     spared = {id(node) for part in _spared(tree) for node in ast.walk(part)}
     return [
@@ -92,8 +94,13 @@ def mutant(name: str, at: int) -> Mutant:
     return Mutant(name, line, _mutate(node), ast.unparse(tree))
 
 
-def _spared(tree: ast.AST) -> Iterator[ast.AST]:
+def _spared(tree: ast.Module) -> Iterator[ast.AST]:
+    yield from (node for node in tree.body if isinstance(node, ast.Assign))
     for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield node
+        if isinstance(node, ast.keyword) and node.arg in SPARED:
+            yield node
         if isinstance(node, ast.Raise | ast.JoinedStr):
             yield node
         if isinstance(node, ast.AnnAssign | ast.arg) and node.annotation:
@@ -185,6 +192,7 @@ def run(chosen: Sequence[Mutant], jobs: int) -> dict[Mutant, bool]:
             subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
             for mutant in chosen[number::jobs]:
                 noticed[mutant] = is_noticed(mutant, folder)
+                files.write_text(TABLE, table(noticed))
                 if not noticed[mutant]:
                     print(f"{mutant.path}:{mutant.line}: {mutant.what}", flush=True)
 
@@ -213,14 +221,12 @@ def table(noticed: dict[Mutant, bool]) -> str:
 def main() -> None:
     """Tries the mutants and writes the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--each", type=int, default=4, help="mutants of a file")
+    parser.add_argument("--each", type=int, default=2, help="mutants of a file")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="a part of the files' names")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    text = table(run(drawn(options.each, options.seed, options.only), options.jobs))
-    files.write_text(TABLE, text)
-    print(text)
+    print(table(run(drawn(options.each, options.seed, options.only), options.jobs)))
 
 
 if __name__ == "__main__":
