@@ -192,7 +192,7 @@ def run(chosen: Sequence[Mutant], jobs: int) -> dict[Mutant, bool]:
             subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
             for mutant in chosen[number::jobs]:
                 noticed[mutant] = is_noticed(mutant, folder)
-                files.write_text(TABLE, table(noticed))
+                files.write_text(TABLE, table(dict(noticed)))
                 if not noticed[mutant]:
                     print(f"{mutant.path}:{mutant.line}: {mutant.what}", flush=True)
 
