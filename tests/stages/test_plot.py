@@ -204,6 +204,16 @@ def test_images_in_colour(folder: Path, run_stage: Callable[[str], Any]) -> None
     assert "5 × 4 × 3" in page_of(folder)
 
 
+def test_two_labels_may_be_doubted_alike(folder: Path, run_stage: Callable[[str], Any]) -> None:
+    path = folder / "reports/evaluate/second_look.csv"
+    last = "0.550000,0.450000,0.100000"
+    assert last in plot_inputs.SECOND_LOOK
+    text = plot_inputs.SECOND_LOOK.replace(last, "0.400000,0.600000,-0.200000")
+    path.write_text(text, encoding="utf-8")
+    finished = run_stage("plot")
+    assert finished.code == 0, finished.err
+
+
 def test_labels_are_looked_at_without_validation_images(
     folder: Path, run_stage: Callable[[str], Any]
 ) -> None:

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import html.parser
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import jinja2
 import numpy as np
 import pytest
 
-from stages.lib.reporting import drawing, page
+from stages.lib.reporting import cells, drawing, page
 from stages.lib.reporting.page import Cell, Table
 
 PNG = drawing.png(np.zeros((16, 32, 3), np.uint8))
@@ -151,6 +152,30 @@ def test_a_table_names_rows_and_columns_and_aligns_numbers(made: Callable[..., s
     (box,) = shown.all("div")
     assert (box["role"], box["aria-label"], box["tabindex"]) == ("region", "Sizes & more", "0")
     assert "<a>" in shown.texts
+
+
+def test_a_column_is_numeric_if_all_of_its_cells_are() -> None:
+    columns = {
+        "name": [Cell("a"), Cell("b")],
+        "mixed": [Cell("1", 1), Cell("–")],
+        "number": [Cell("1", 1), Cell("0", 0)],
+        "none": [],
+    }
+    expected = {"name": False, "mixed": False, "number": True, "none": False}
+    assert Table("Cells", columns).numeric == expected
+
+
+def test_a_proportion_of_no_images_is_a_dash_and_sorts_before_0() -> None:
+    found = cells.proportions([0.5, math.nan, 0])
+    assert [cell.text for cell in found] == [
+        "50.00\N{NO-BREAK SPACE}%",
+        "–",
+        "0.00\N{NO-BREAK SPACE}%",
+    ]
+    orders = [cell.order for cell in found]
+    assert orders[1] is not None
+    assert orders[1] < 0
+    assert (orders[0], orders[2]) == (0.5, 0)
 
 
 def test_a_table_of_one_row_is_not_sortable(made: Callable[..., str]) -> None:
