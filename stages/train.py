@@ -1,12 +1,13 @@
 """Train: the configured architecture on the training split, watched on the validation split."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Meta, field
 
 from stages.lib import architectures, model_file, runtime, split_file
@@ -335,17 +336,63 @@ def refuse_without_validation(params: Params) -> None:
             )
 
 
-def network(settings: Settings, split: split_file.Split) -> keras.Model:
-    """The untrained network for the images of the training split."""
-    model = architectures.build(
-        settings.architecture,
-        split.images.shape[1:],
-        len(split.class_names),
-        settings.arguments,
+def networks(settings: Settings, split: split_file.Split) -> tuple[keras.Model, keras.Model]:
+    """The untrained network that is scored and saved, and the one that is trained.
+
+    They are one, unless the training computes in another precision.
+    """
+    params = settings.params
+
+    def network() -> keras.Model:
+        shape, num_classes = split.images.shape[1:], len(split.class_names)
+        model = architectures.build(settings.architecture, shape, num_classes, settings.arguments)
+        return standardization.standardized(model, split.images) if params.standardize else model
+
+    model = network()
+    if params.precision == "float32":
+        return model, model
+    with runtime.mixed_precision(params.precision, params.seed):
+        return model, network()
+
+
+def make_loop(
+    model: keras.Model, trained: keras.Model, labels: npt.NDArray[np.int64], params: Params
+) -> loop.Loop:
+    """The loop that trains ``trained`` and scores ``model``, both of K outputs.
+
+    Args:
+        model: As saved.
+        trained: The same network, or one of another precision.
+        labels: Of the N training images.
+        params: How to train.
+
+    Raises:
+        UserError: Augmentations exclude each other.
+    """
+    num_classes = model.outputs[0].shape[-1]
+    weights = None
+    if params.class_weights == "balanced":
+        weights = class_weights.balanced(labels, num_classes)
+    return loop.Loop(
+        trained,
+        optimizers.make(params.optimizer, params.weight_decay, params.optimizer_arguments),
+        loop.cross_entropy(num_classes, params.label_smoothing),
+        params.batch_size,
+        augmentation.make(params.augmentation),
+        params.seed,
+        weights,
+        augmentation.make_mix(params.augmentation),
+        model,
     )
-    if settings.params.standardize:
-        model = standardization.standardized(model, split.images)
-    return model
+
+
+def remarks(model: keras.Model, params: Params) -> Iterator[str]:
+    """What would train the model faster on this machine."""
+    cores = runtime.cores()
+    if remark := runtime.remark_on_threads(model, params.threads, params.batch_size, cores):
+        yield f"train.threads: {remark}; the number is part of the result."
+    if params.precision == "bfloat16" and (remark := runtime.remark_on_bfloat16()):
+        yield f"train.precision: {remark}."
 
 
 def main(settings: Settings) -> Callable[[], None] | None:
@@ -357,44 +404,23 @@ def main(settings: Settings) -> Callable[[], None] | None:
     """
     params = settings.params
     optimizers.check(params.optimizer, params.optimizer_arguments)
-    mix = augmentation.make_mix(params.augmentation)
+    augmentation.make_mix(params.augmentation)  # refuses what excludes each other
     runtime.configure(params.threads, params.seed)
     strategy = runtime.strategy()
     split, validation = read_splits()
-    num_classes = len(split.class_names)
     if not len(validation.labels):
         refuse_without_validation(params)
     print(runtime.device())
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
-        model = trained = network(settings, split)
-        if params.precision != "float32":
-            with runtime.mixed_precision(params.precision, params.seed):
-                trained = network(settings, split)
+        model, trained = networks(settings, split)
     architectures.refuse_unloadable(settings.architecture, model)
     saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
-        training = loop.Loop(
-            trained,
-            optimizers.make(params.optimizer, params.weight_decay, params.optimizer_arguments),
-            loop.cross_entropy(num_classes, params.label_smoothing),
-            params.batch_size,
-            augmentation.make(params.augmentation),
-            params.seed,
-            class_weights.balanced(split.labels, num_classes)
-            if params.class_weights == "balanced"
-            else None,
-            mix,
-            model,
-        )
+        training = make_loop(model, trained, split.labels, params)
         model.summary(line_length=80)
-        remark = runtime.remark_on_threads(
-            model, params.threads, params.batch_size, runtime.cores()
-        )
-        if remark:
-            print(f"train.threads: {remark}; the number is part of the result.")
-        if params.precision == "bfloat16" and (remark := runtime.remark_on_bfloat16()):
-            print(f"train.precision: {remark}.")
-        batch = slice(params.batch_size)
+        for remark in remarks(model, params):
+            print(remark)
+        batch, num_classes = slice(params.batch_size), len(split.class_names)
         untrained = training.evaluate(split.images[batch], split.labels[batch])
         print(
             f"Untrained loss on one batch: {untrained.loss:.4f}; "
@@ -403,7 +429,29 @@ def main(settings: Settings) -> Callable[[], None] | None:
         history = fit(training, trained, split, validation, params, saved)
     if not runtime.is_chief():
         return None
-    final, scaling = model, dict[str, float]()
+    write(settings, model, split, validation, history, untrained.loss)
+    return saved.remove
+
+
+def write(
+    settings: Settings,
+    model: keras.Model,
+    split: split_file.Split,
+    validation: split_file.Split,
+    history: checkpoint.History,
+    untrained_loss: float,
+) -> None:
+    """Writes the model and reports/train/.
+
+    Args:
+        settings: What the result depends on.
+        model: The trained network, up to its logits.
+        split: The training images.
+        validation: The validation images.
+        history: One row an epoch.
+        untrained_loss: Of one batch, in nats.
+    """
+    params, final, scaling = settings.params, model, dict[str, float]()
     if params.temperature == "validation":
         final, scaling = temperature.calibrated(model, validation.images, validation.labels)
     model_file.save(with_output(final, settings.output), MODEL, metadata(settings.output, split))
@@ -411,11 +459,10 @@ def main(settings: Settings) -> Callable[[], None] | None:
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]
     files.write_csv(REPORTS / "history.csv", ["epoch", *history[0]], rows)
     files.write_json(REPORTS / "run.json", run_record(settings, model, split, validation))
-    scores = final_metrics(history, model, untrained.loss, params)
+    scores = final_metrics(history, model, untrained_loss, params)
     files.write_json(REPORTS / "metrics.json", {**scores, **scaling})
     print(f"{model.count_params():,} parameters in {MODEL.as_posix()}")
     print(f"History and metrics in {REPORTS.as_posix()}/")
-    return saved.remove
 
 
 def final_metrics(

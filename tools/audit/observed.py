@@ -131,14 +131,28 @@ def _files(names: Iterable[str], root: Path) -> list[str]:
     ]
 
 
-def _main() -> None:
-    given = json.load(sys.stdin)
-    root, params = Path(given["root"]), set[tuple[str, str]]()
-    sys.path.insert(0, str(root))
-    sys.meta_path.insert(0, _StandIns())
-    from stages.lib.core import config, stage
+@dataclass(frozen=True)
+class _Loaded:
+    """A stage that was run up to ``stage.run``.
 
-    raw = config.read
+    Attributes:
+        reader: Reads its settings; nothing where it did not come so far.
+        error: Why not; else empty.
+        params: What it read on the way.
+        modules: The source files that it loaded.
+    """
+
+    reader: Callable[[], object]
+    error: str
+    params: set[tuple[str, str]]
+    modules: set[str]
+
+
+def _listen(params: set[tuple[str, str]]) -> None:
+    """Notes in ``params`` what is read from here on."""
+    from stages.lib.core import config
+
+    raw, one_of = config.read, config.one_of
 
     def read(file: str) -> dict[str, Any]:
         frame = sys._getframe(1)
@@ -147,41 +161,69 @@ def _main() -> None:
             params.add((file, ""))  # all of it, by whoever calls it directly
         return raw(file)
 
-    config.read = read
-    one_of = config.one_of
-
     def of_any(name: str, allowed: Iterable[str], where: str) -> str:
         names = list(allowed)  # a stand-in for Keras knows no names of optimizers
         return one_of(name, names or [name], where)
-
-    config.one_of = of_any
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "stages.param":
             params.add((str(arguments[0]), str(arguments[1])))
 
+    config.read, config.one_of = read, of_any
     sys.addaudithook(hook)
-    readers: dict[str, Callable[[], object]] = {}
-    errors: dict[str, str] = {}
+
+
+def _load(module: str, params: set[tuple[str, str]], root: Path) -> _Loaded:
+    """A stage, run up to ``stage.run``."""
+    from stages.lib.core import stage
+
+    params.clear()
+    present, readers, error = set(sys.modules), list[Callable[[], object]](), ""
+    with mock.patch.object(stage, "run", lambda reader, *_, **__: readers.append(reader)):
+        try:
+            runpy.run_module(module.replace("/", "."), run_name="__main__")
+            error = "" if readers else "it does not call stage.run"
+        except (Exception, SystemExit) as raised:
+            error = f"{type(raised).__name__}: {raised}"
+    new = set(sys.modules) - present
+    loaded = _Loaded((readers or [lambda: None])[-1], error, set(params), set(_files(new, root)))
+    _forget(new, "stages.")
+    return loaded
+
+
+def _read(loaded: _Loaded, params: set[tuple[str, str]], root: Path) -> dict[str, Any]:
+    """What a stage reads, for the params.yaml of the working folder."""
+    params.clear()
+    before, reason = set(sys.modules), loaded.error
+    try:
+        loaded.reader()
+    except (Exception, SystemExit) as failure:
+        reason = reason or str(failure)
+    new = set(sys.modules) - before
+    files = {*_files(new, root), *loaded.modules}
+    _forget(new, "stages.models.")
+    return {
+        "params": outermost(params | loaded.params),
+        "modules": sorted(files),
+        "error": " ".join(reason.split()),
+    }
+
+
+def _forget(names: Iterable[str], package: str) -> None:
+    """Unloads modules of a package, or the next stage would not load them."""
+    for name in names:
+        if name.startswith(package):
+            del sys.modules[name]
+
+
+def _main() -> None:
+    given = json.load(sys.stdin)
+    root, params = Path(given["root"]), set[tuple[str, str]]()
+    sys.path.insert(0, str(root))
+    sys.meta_path.insert(0, _StandIns())
+    _listen(params)
     os.chdir(root)
-    early: dict[str, set[tuple[str, str]]] = {}
-    loaded_early: dict[str, set[str]] = {}
-    for module in given["modules"]:
-        params.clear()
-        present = set(sys.modules)
-        with mock.patch.object(stage, "run", lambda reader, *_, **__: readers.update(last=reader)):
-            readers.pop("last", None)
-            try:
-                runpy.run_module(module.replace("/", "."), run_name="__main__")
-                errors[module] = "" if "last" in readers else "it does not call stage.run"
-            except (Exception, SystemExit) as error:
-                errors[module] = f"{type(error).__name__}: {error}"
-            readers[module] = readers.get("last", lambda: None)
-        early[module] = set(params)
-        loaded_early[module] = set(_files(set(sys.modules) - present, root))
-        for name in set(sys.modules) - present:
-            if name.startswith("stages."):
-                del sys.modules[name]  # or the next stage would not load it
+    loaded = {module: _load(module, params, root) for module in given["modules"]}
     answer: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for path in root.glob("*.yaml"):
@@ -189,23 +231,7 @@ def _main() -> None:
         os.chdir(folder)
         for file, text in given["texts"].items():
             Path("params.yaml").write_text(text, encoding="utf-8")
-            for module in given["modules"]:
-                params.clear()
-                before, reason = set(sys.modules), errors[module]
-                try:
-                    readers[module]()
-                except (Exception, SystemExit) as failure:
-                    reason = reason or str(failure)
-                answer.setdefault(file, {})[module] = {
-                    "params": outermost(params | early[module]),
-                    "modules": sorted(
-                        {*_files(set(sys.modules) - before, root), *loaded_early[module]}
-                    ),
-                    "error": " ".join(reason.split()),
-                }
-                for name in set(sys.modules) - before:
-                    if name.startswith("stages.models."):
-                        del sys.modules[name]  # or the next stage would not load it
+            answer[file] = {name: _read(each, params, root) for name, each in loaded.items()}
         os.chdir(root)
     print(json.dumps(answer))
 
