@@ -256,6 +256,13 @@ def test_200_classes_with_names_in_chinese(project: Project, run_stage: Run) -> 
             assert str(name).startswith(f"类别{label}/图")
 
 
+def test_one_image_of_another_size_is_enough_to_need_one(project: Project, run_stage: Run) -> None:
+    use(project, two_classes(40) | {"oak/wide.png": flat(100, 10, 40)}, "oak", "beech")
+    assert "expected images of one height and width, found 2, such as" in refusal(
+        project, run_stage
+    )
+
+
 def test_images_of_several_sizes_need_one(project: Project, run_stage: Run) -> None:
     files = two_classes(40) | {"oak/wide.png": flat(100, 10, 40), "oak/high.png": flat(50, 40, 10)}
     use(project, files, "oak", "beech")
