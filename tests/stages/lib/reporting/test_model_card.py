@@ -93,3 +93,7 @@ def test_calibration_is_told_in_words(card: str) -> None:
 )
 def test_a_text_is_what_it_was_once_markdown_is_drawn(text: str, escaped: str) -> None:
     assert model_card._text(text) == escaped
+
+
+def test_a_text_of_the_header_is_readable_and_on_one_line() -> None:
+    assert model_card._quoted('手写 "数字"\n  集') == '"手写 \\"数字\\" 集"'
