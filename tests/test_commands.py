@@ -146,6 +146,7 @@ CLUSTER = (
 SAVE = "import mlflow.onnx, onnx; mlflow.onnx.save_model(onnx.load('exports/onnx/model.onnx'), "
 REASONS = {  # why nobody runs it here
     "takes hours": [
+        "python -m benchmarks.mutants",
         "python -m benchmarks.accuracy --seeds 3",
         "python -m benchmarks.soak",
         "nice -n 10 python -m benchmarks.verdicts pool FOLDER",
@@ -173,6 +174,15 @@ REASONS = {  # why nobody runs it here
         "pip install openvino scipy",
         f"python -c \"{SAVE}'exports/mlflow')\"",
         "mlflow models serve -m exports/mlflow --env-manager local --port 5001",
+    ],
+    "the tests themselves": [
+        "pytest -m slow",
+        "pytest -m real_data",
+        "coverage run --rcfile=tests/coverage.ini -m pytest",
+        (
+            "coverage combine -q --rcfile=tests/coverage.ini && "
+            "coverage report --rcfile=tests/coverage.ini"
+        ),
     ],
     "a pattern, of which another line has a case": [
         "cp recipes/NAME.yaml params.yaml && dvc repro",
