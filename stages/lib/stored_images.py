@@ -95,9 +95,9 @@ class StoredImages:
         if not len(indices):
             return
         size = self.nbytes // len(self)
-        starts = [index * size for index in indices]
-        if starts[-1] - starts[0] == (len(starts) - 1) * size and sorted(starts) == starts:
-            starts, size = starts[:1], size * len(starts)  # they lie in a row
+        starts, end = [index * size for index in indices], (indices[0] + len(indices)) * size
+        if starts == list(range(starts[0], end, size)):  # they lie in a row
+            starts, size = starts[:1], size * len(starts)
         memory = images.data.cast("B")
         with self._lock:
             for row, start in enumerate(starts):

@@ -135,9 +135,9 @@ class Loop:
         for source, targets, chunk in _with_rows(images, labels, chunks):
             chunk_rates = tf.constant(rates[steps : steps + len(chunk)])
             totals = self._train(source, targets, tf.constant(chunk), chunk_rates, totals)
-            due = (steps + len(chunk)) // report_every > steps // report_every
-            steps += len(chunk)
-            if report and (due or len(chunk) < stride):
+            before, steps = steps, steps + len(chunk)
+            due = steps // report_every > before // report_every or steps == len(rates)
+            if report and due:
                 scores = _mean(totals, min(steps * size, count))
                 report(steps, full + bool(rest), scores)
         return _mean(totals, count)

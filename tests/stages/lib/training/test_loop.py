@@ -1,12 +1,14 @@
 """The loop against Keras's own optimizers and losses, and against arithmetic by hand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from stages.lib import stored_images
 from stages.lib.training import class_weights, kernels, loop, optimizers
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -315,6 +317,20 @@ def test_progress_is_reported_to_the_end() -> None:
         2,
     )
     assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [1, 2, 3, 4, 5]), (4, [4, 5]), (20, [5])])
+def test_progress_on_stored_images_is_reported_to_the_end(
+    every: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stored_images, "PIECE", 3 * 16 * 64)  # three steps of 16 images
+    images = stored_images.StoredImages(IMAGES.shape, [IMAGES.tobytes()])
+    seen: list[int] = []
+    training = loop.Loop(network(), optimizers.make("adam", 0.0), loop.cross_entropy(3), 16)
+    labels = loop.as_tensor(LABELS)
+    training.epoch(images, labels, ORDER, rates(5), lambda done, *_: seen.append(done), every)
+    assert seen == expected
 
 
 @pytest.mark.parametrize("offset", [0, 1])
