@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -407,6 +408,22 @@ def test_every_test_image_of_the_digits_gives_the_very_probabilities_that_evalua
 ) -> None:
     assert repository.run("dvc", "repro", "evaluate", DATASET_MIRROR="").code == 0
     agree(repository, "digits.zip", "--raw")
+    document = (repository.path / "docs/using-the-model.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```\n(file +class.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    with np.load(repository.path / "data/normalized/test.npz") as arrays:
+        first, second, third = arrays["images"][:3]
+    scans = repository.path / "scans"
+    scans.mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8) / 255
+    paper = 0.9 - 0.7 * third
+    for name, image in (("0", first), ("1", second), ("noise", noise), ("on-paper", paper)):
+        levels = np.rint(image * 255).astype(np.uint8)
+        (scans / f"{name}.png").write_bytes(png(levels))
+    found = repository.run(sys.executable, "-m", "tools.predict", "scans/").out
+    number = r"-?\d+\.?\d*"
+    assert re.sub(number, "#", found).split() == re.sub(number, "#", shown).split()
+    values = [[float(value) for value in re.findall(number, text)] for text in (found, shown)]
+    assert values[0] == pytest.approx(values[1], abs=0.5)  # another processor gives other bits
 
 
 @pytest.mark.real_data
