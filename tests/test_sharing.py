@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
+
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -95,21 +98,38 @@ def test_an_s3_compatible_server_as_remote(
     share(repository, *settings, **environment)
 
 
+def console(document: str) -> dict[str, list[str]]:
+    """The commands of a document's consoles, and what each is shown to print."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    parts = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)]
+    told = [part.splitlines() for part in parts if part]
+    return {command: lines for command, *lines in told}
+
+
 def test_a_promoted_model_is_fetched_by_its_stage(repository: Any, tmp_path: Path) -> None:
     store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
     elsewhere.mkdir()
     assert stages_run(repository.run("dvc", "repro", "train"))[-1] == "train"
     promoted = (repository.path / "models/model.keras").read_bytes()
+    origin = tmp_path / "origin"
     for command in (
-        ["dvc", "remote", "add", "-d", "store", str(store)],
-        ["dvc", "push", "models/model.keras"],
-        ["git", "add", "-A"],
-        ["git", "commit", "-qm", "results"],
-        ["gto", "register", "classifier"],
-        ["gto", "assign", "classifier", "--version", "v0.0.1", "--stage", "prod"],
+        f"dvc remote add -d store {store}",
+        "git add -A",
+        "git commit -qm results",
+        f"git clone -q --bare . {origin}",
+        f"git remote add origin {origin}",
     ):
-        done = repository.run(*command)
+        assert repository.run(*command.split()).code == 0, command
+    shown = console("docs/using-the-model.md")
+    fetched = shown.pop("dvc artifacts get REPOSITORY classifier --stage prod")
+    for text, lines in shown.items():
+        done = repository.run(*shlex.split(text))
         assert done.code == 0, done.out + done.err
+        said = (done.out + done.err).splitlines()
+        assert [line for line in lines if line not in said] == [], text
+    tags = repository.run("git", "ls-remote", "--tags", "origin").out
+    assert {"refs/tags/classifier@v0.0.1", "refs/tags/classifier#prod#1"} <= set(tags.split())
     repository.edit("params.yaml", "epochs: 60", "epochs: 1")
     assert stages_run(repository.run("dvc", "repro", "train")) == ["train"]
     repository.run("git", "commit", "-qam", "another model")
@@ -118,5 +138,6 @@ def test_a_promoted_model_is_fetched_by_its_stage(repository: Any, tmp_path: Pat
     get = ["dvc", "artifacts", "get", str(bare), "classifier", "--stage", "prod"]
     done = dataclasses.replace(repository, path=elsewhere).run(*get)
     assert done.code == 0, done.out + done.err
+    assert (done.out + done.err).splitlines()[-1:] == fetched
     assert (elsewhere / "model.keras").read_bytes() == promoted
     assert (repository.path / "models/model.keras").read_bytes() != promoted
