@@ -18,7 +18,7 @@ import yaml
 
 from stages.lib.core import pipeline, yaml_file
 from stages.lib.core.errors import UserError
-from tools.audit import configuration, history, observed, repair, rules, sources
+from tools.audit import configuration, history, lock, observed, repair, rules, sources
 from tools.audit.finding import Change, Finding
 
 ROOT = Path(__file__).parents[2]
@@ -719,3 +719,10 @@ def test_bad_yaml_names_the_file() -> None:
 
 def test_findings_read_as_one_line() -> None:
     assert str(Finding("train", "does it", "do that")) == "train: does it: do that"
+
+
+def test_an_output_and_a_dep_overlap_where_one_holds_the_other() -> None:
+    assert lock._overlap("data/raw/a.csv", "data/raw")
+    assert lock._overlap("data", "data/raw")
+    assert not lock._overlap("data/raw2", "data/raw")
+    assert not lock._overlap("a", "b")

@@ -1,5 +1,6 @@
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from stages.lib import split_file
 from tests.conftest import ROOT, execute
 from tests.tools import model_fixtures
 from tools.export import __main__ as export
-from tools.export import agreement, formats
+from tools.export import agreement, formats, latency
 
 pytestmark = [
     pytest.mark.usefixtures("tensorflow", "project"),
@@ -383,3 +384,18 @@ def test_what_a_converter_does_not_know_is_an_error_and_no_file(
     assert error.startswith("exports/onnx: expected a model that converts and runs, found: ")
     assert kind in error.lower() or "erfc" in error.lower()
     assert not Path("exports/onnx").exists()
+
+
+@pytest.mark.parametrize("threads", ["0", "1025", "-1", "many"])
+def test_a_number_of_threads_that_is_none(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        export.main([f"--threads={threads}"])
+    assert caught.value.code == 2
+    assert f"expected 1 to 1024, found {threads}" in capsys.readouterr().err
+
+
+def test_latencies_are_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0, 0.25)  # every look at it takes a quarter of a second
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    found = latency._times({"a": lambda batch: batch}, np.zeros((1, 2, 2), np.float32))
+    assert found == {"a": (250.0, 250.0)}

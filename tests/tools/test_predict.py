@@ -255,6 +255,30 @@ def test_mistakes_are_named(
     assert len(err.splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda model: model.layers[-1].bias.assign([0, np.nan, 0]), "finite weights, found NaN"),
+        (lambda model: model.layers[-1].bias.assign([0, np.inf, 0]), "finite weights, found NaN"),
+        (None, "3 outputs, one a class, found outputs of shape (4,)"),
+    ],
+)
+def test_a_model_that_cannot_answer_is_refused(
+    spoil: Callable[[Any], None] | None, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    model = model_fixtures.network()
+    if spoil:
+        spoil(model)
+    else:
+        model = keras.Sequential([model, keras.layers.Dense(4)])
+    model_fixtures.put_model(model)
+    Path("x.png").write_bytes(png(np.zeros((6, 6), np.uint8)))
+    assert predict.main(["x.png"]) == 1
+    assert f"models/model.keras: expected {says}" in capsys.readouterr().err
+
+
 class Deaf(io.StringIO):
     """A stream whose reader has gone, as that of `| head` does."""
 

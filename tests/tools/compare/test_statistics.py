@@ -9,6 +9,7 @@ from tools.compare.statistics import (
     independent_interval,
     mcnemar_exact,
     paired_interval,
+    t_quantile,
 )
 
 
@@ -126,3 +127,13 @@ def test_holm_corrects_by_rank() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("probability", "degrees", "value"),
+    [(0.975, 1, 12.706205), (0.995, 2, 9.924843), (0.975, 30, 2.042272), (0.9, 5, 1.475884)],
+)
+def test_quantiles_are_those_of_the_tables(
+    probability: float, degrees: float, value: float
+) -> None:
+    assert t_quantile(probability, degrees) == pytest.approx(value, rel=1e-6)
