@@ -19,8 +19,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from benchmarks import images, machine
-from benchmarks.side_by_side import ROOT, run
+from benchmarks import images, machine, side_by_side
+from benchmarks.side_by_side import ROOT
 from stages.lib.core import files
 
 TABLE = ROOT / "benchmarks/photos.md"
@@ -61,17 +61,9 @@ def furnish(folder: Path, count: int) -> None:
 
 def measure(stage: str, folder: Path, limit: int) -> tuple[float, float]:
     """Seconds and peak resident memory in MB of a stage that may map ``limit`` bytes."""
-    script = (
-        "import resource, subprocess, sys, time; started = time.perf_counter();"
-        f"resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}));"
-        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
-        "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
-        "print(time.perf_counter() - started, used.ru_maxrss / 1024)"
-    )
     environment = {"DATASET_MIRROR": str(folder / "mirror"), "DATASET_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-c", script, sys.executable, "-m", f"stages.{stage}"]
-    elapsed, peak = run(command, folder, **environment).split()[-2:]
-    return float(elapsed), float(peak)
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    return side_by_side.peak_memory(command, folder, limit, **environment)
 
 
 def main() -> None:

@@ -49,14 +49,24 @@ def alternating(
     return {name: median(values) for name, values in found.items()}
 
 
-def peak_memory(command: Sequence[str], folder: Path = ROOT) -> tuple[float, float]:
-    """Seconds and peak resident memory in MB of a command, its children left out."""
+def peak_memory(
+    command: Sequence[str], folder: Path = ROOT, limit: int = -1, **environment: str
+) -> tuple[float, float]:
+    """Seconds and peak resident memory in MB of a command, its children left out.
+
+    Args:
+        command: The program and its arguments.
+        folder: Where it runs.
+        limit: The bytes that it may map; -1 for any number.
+        environment: More variables for it.
+    """
     script = (
         "import resource, subprocess, sys, time; started = time.perf_counter();"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}));"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
         "print(time.perf_counter() - started,"
         " resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
     )
-    out = run([sys.executable, "-c", script, *command], folder)
+    out = run([sys.executable, "-c", script, *command], folder, **environment)
     elapsed, peak = out.split()[-2:]
     return float(elapsed), float(peak)

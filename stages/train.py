@@ -342,11 +342,12 @@ def networks(settings: Settings, split: split_file.Split) -> tuple[keras.Model, 
     They are one, unless the training computes in another precision.
     """
     params = settings.params
+    moments = standardization.moments(split.images) if params.standardize else None
 
     def network() -> keras.Model:
         shape, num_classes = split.images.shape[1:], len(split.class_names)
         model = architectures.build(settings.architecture, shape, num_classes, settings.arguments)
-        return standardization.standardized(model, split.images) if params.standardize else model
+        return standardization.standardized(model, *moments) if moments else model
 
     model = network()
     if params.precision == "float32":
@@ -365,9 +366,6 @@ def make_loop(
         trained: The same network, or one of another precision.
         labels: Of the N training images.
         params: How to train.
-
-    Raises:
-        UserError: Augmentations exclude each other.
     """
     num_classes = model.outputs[0].shape[-1]
     weights = None
@@ -404,7 +402,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
     """
     params = settings.params
     optimizers.check(params.optimizer, params.optimizer_arguments)
-    augmentation.make_mix(params.augmentation)  # refuses what excludes each other
+    augmentation.check(params.augmentation)
     runtime.configure(params.threads, params.seed)
     strategy = runtime.strategy()
     split, validation = read_splits()

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")} - {ROOT / "CHANGELOG.md"})
+from tests.conftest import ROOT
+from tests.documents import DOCUMENTS, blocks, prose
+
 PROGRAMS = "dvc|git|cp|python3?|pip|pytest|ruff|mypy|nice|sed|curl|gto|mlflow|cml"
 
 DIGITS = [
@@ -214,19 +215,13 @@ REASONS = {  # why nobody runs it here
 def documented() -> set[str]:
     """The commands of all documents: lines of their blocks, and code within their text."""
     found = set()
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        for kind, block in re.findall(
-            r"^```(sh|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
-        ):
-            lines = [line for line in block.splitlines() if not line.startswith("#!")]
-            if "srun" in block:  # a script of another program's
-                continue
-            if kind == "console":
-                lines = [line[2:] for line in lines if line.startswith("$ ")]
-            found |= {re.sub(r"(^|\s+)#\s.*$", "", line).strip() for line in lines} - {""}
-        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-        codes = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose)
+    for path in set(DOCUMENTS) - {ROOT / "CHANGELOG.md"}:
+        scripts = [block for block in blocks(path, "sh") if "srun" not in block]  # is Slurm's
+        lines = [line for block in scripts for line in block.splitlines()]
+        shown = [line for block in blocks(path, "console") for line in block.splitlines()]
+        lines += [line[2:] for line in shown if line.startswith("$ ")]
+        found |= {re.sub(r"(^|\s+)#\s.*$", "", line).strip() for line in lines} - {""}
+        codes = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(path))
         found |= {code for code in codes if re.match(rf"(?:{PROGRAMS})\s", code)}
     return found
 

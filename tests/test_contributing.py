@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
+from tests.documents import blocks
+
 ADDED = ["an architecture", "a data set", "a raw format", "a metric", "a figure", "a parameter"]
 
 FORMAT = '''"""Text files of a label and its pixels a line, comma-separated."""
@@ -121,8 +122,7 @@ def add_data_set(repository: Any) -> None:
 
 def add_architecture(repository: Any) -> None:
     """The network of docs/own-network.md."""
-    document = (ROOT / "docs/own-network.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    (code,) = blocks(ROOT / "docs/own-network.md", "python")
     (repository.path / "stages/models/residual.py").write_text(code, encoding="utf-8")
     repository.edit(
         "params.yaml",

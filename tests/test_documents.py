@@ -7,24 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+from tests.conftest import ROOT
+from tests.documents import DOCUMENTS, blocks, prose
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
-
-
-def prose(path: Path) -> str:
-    """A document without its blocks of code."""
-    return re.sub(
-        r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
-
-
-def blocks(path: Path) -> list[str]:
-    return re.findall(
-        r"^```\w*\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
 
 
 def anchors(path: Path) -> set[str]:

@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.conftest import ROOT
+from tests.documents import blocks
 
 pytestmark = pytest.mark.slow
 
@@ -100,9 +101,8 @@ def test_an_s3_compatible_server_as_remote(
 
 def console(document: str) -> dict[str, list[str]]:
     """The commands of a document's consoles, and what each is shown to print."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    parts = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)]
+    shown = "".join(blocks(ROOT / document, "console"))
+    parts = re.split(r"^\$ ", shown, flags=re.MULTILINE)
     told = [part.splitlines() for part in parts if part]
     return {command: lines for command, *lines in told}
 

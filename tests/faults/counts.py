@@ -6,11 +6,13 @@ Each stage runs once, undisturbed, and the operations on files that it asks for 
 them is struck in the tests in each mode. Prints a row of a Markdown table for each stage.
 """
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.conftest import ROOT
@@ -21,6 +23,16 @@ from tests.faults.prepared import ENVIRONMENT, STAGES
 def modes(stage: str) -> tuple[str, ...]:
     """How the operations of a stage are struck, each of a training's in one of two ways."""
     return MODES if stage != "train" else ("fails", "dies")
+
+
+def strikes(
+    stage: str, counts: Mapping[str, int], modes: Sequence[str]
+) -> Iterator[tuple[str, int, str]]:
+    """Kind, number and mode of each fault: each operation in each mode, of a training in turn."""
+    for kind, (at, mode) in itertools.product(KINDS, enumerate(modes)):
+        first, step = (1 + at, len(modes)) if stage == "train" else (1, 1)
+        for number in range(first, counts[kind] + 1, step):
+            yield kind, number, mode
 
 
 def count(stage: str) -> dict[str, int]:
@@ -41,9 +53,8 @@ def count(stage: str) -> dict[str, int]:
 def row(stage: str) -> str:
     """The row of the table for a stage: operations by kind, all of them, and the faults."""
     counts = count(stage)
-    operations = sum(counts.values())
-    faults = operations if stage == "train" else operations * len(modes(stage))
-    cells = [*(counts[kind] for kind in KINDS), operations, faults]
+    faults = sum(1 for _ in strikes(stage, counts, modes(stage)))
+    cells = [*(counts[kind] for kind in KINDS), sum(counts.values()), faults]
     return f"| {stage} | {' | '.join(map(str, cells))} |"
 
 

@@ -11,18 +11,18 @@ The folder holds everything that the stage reads, and the outputs of another con
 """
 
 import importlib
-import itertools
 import json
 import os
 import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stages.lib.core import stage
+from tests.faults.counts import strikes
 from tests.faults.injection import KINDS, Fault, install
 from tests.faults.prepared import OUTPUTS, prepare
 
@@ -69,7 +69,6 @@ class Trial:
     """
 
     def __init__(self, name: str, work: Path, draws: bool = False) -> None:
-        self.name = name
         self.module: Any = importlib.import_module(f"stages.{name}")
         work.mkdir(exist_ok=True)
         self.folder, self.log, self.counted = work / "folder", work / "log", work / "counts"
@@ -139,13 +138,6 @@ class Trial:
             if path == output or path.startswith(f"{output}/")
         }
 
-    def faults(self, modes: list[str]) -> Iterator[tuple[str, int, str]]:
-        """Each operation of each kind, in each of some modes; of a training in one, in turn."""
-        for kind, (at, mode) in itertools.product(KINDS, enumerate(modes)):
-            first, step = (1 + at, len(modes)) if self.name == "train" else (1, 1)
-            for number in range(first, self.counts[kind] + 1, step):
-                yield kind, number, mode
-
     def strike(self, kind: str, number: int, mode: str) -> list[str]:
         """What was not as promised after one fault."""
         self.run(Fault(kind, number, mode))
@@ -196,7 +188,7 @@ def main(name: str, work: str, *modes: str) -> None:
     trial = Trial(name, Path(work))
     struck = {kind: dict.fromkeys(modes, 0) for kind in KINDS}
     problems = []
-    for kind, number, mode in trial.faults(list(modes)):
+    for kind, number, mode in strikes(name, trial.counts, modes):
         struck[kind][mode] += 1
         where = f"{name}: {kind} {number} {mode}"
         problems += [f"{where}: {problem}" for problem in trial.strike(kind, number, mode)]

@@ -20,6 +20,7 @@ from PIL import Image
 from stages.lib import model_file, split_file
 from stages.lib.training import typicality
 from tests.conftest import Repository
+from tests.documents import blocks
 from tests.tools import model_fixtures
 from tools.predict import __main__ as predict
 from tools.predict import answers, image_files
@@ -432,8 +433,7 @@ def test_every_test_image_of_the_digits_gives_the_very_probabilities_that_evalua
 ) -> None:
     assert repository.run("dvc", "repro", "evaluate", DATASET_MIRROR="").code == 0
     agree(repository, "digits.zip", "--raw")
-    document = (repository.path / "docs/using-the-model.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"^```\n(file +class.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    (shown,) = blocks(repository.path / "docs/using-the-model.md", "")
     with np.load(repository.path / "data/normalized/test.npz") as arrays:
         first, second, third = arrays["images"][:3]
     scans = repository.path / "scans"

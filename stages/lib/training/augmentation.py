@@ -57,6 +57,19 @@ class Augmentation(config.Schema, frozen=True):
     ] = 0.0
 
 
+def check(settings: Augmentation) -> None:
+    """Checks that the changes asked for do not exclude each other.
+
+    Raises:
+        UserError: Mixup and cutmix are both asked for.
+    """
+    if settings.mixup and settings.cutmix:
+        raise UserError(
+            f"{config.PARAMS}: train.augmentation.cutmix: expected 0 beside mixup, found "
+            f"{settings.cutmix:g}.\nSet one of them to 0 and run again."
+        )
+
+
 def make(settings: Augmentation) -> "Augment | None":
     """The function from a batch and its seed to a changed batch, or None for no change.
 
@@ -97,15 +110,7 @@ def make_mix(settings: Augmentation) -> "Mix | None":
     Returns:
         A function of float32 B x H x W (x C) and an int32 (2,) seed, to the same shape and the
         fraction, float32 B, of each mixture that is of its own image.
-
-    Raises:
-        UserError: Mixup and cutmix are both asked for.
     """
-    if settings.mixup and settings.cutmix:
-        raise UserError(
-            f"{config.PARAMS}: train.augmentation.cutmix: expected 0 beside mixup, found "
-            f"{settings.cutmix:g}.\nSet one of them to 0 and run again."
-        )
     if not settings.mixup and not settings.cutmix:
         return None
 

@@ -15,7 +15,9 @@ _CHUNK = 1000  # images made float64 at once, of small ones
 _CONSTANT = 1e-6  # below any step between two pixel values
 
 
-def standardized(model: "keras.Model", images: Images) -> "keras.Model":
+def standardized(
+    model: "keras.Model", mean: npt.NDArray[np.float64], deviation: npt.NDArray[np.float64]
+) -> "keras.Model":
     """The model behind a layer that subtracts the images' mean and divides by their deviation.
 
     It is a Rescaling and no Normalization layer: its constants are in the model's configuration,
@@ -23,15 +25,15 @@ def standardized(model: "keras.Model", images: Images) -> "keras.Model":
 
     Args:
         model: N x H x W or N x H x W x C to N x K.
-        images: Of the training split.
+        mean: Of each channel of the training split, as ``moments`` gives it.
+        deviation: The same.
     """
     import keras
 
-    mean, deviation = moments(images)
     scale, offset = (1 / deviation).tolist(), (-mean / deviation).tolist()
     if len(scale) == 1:
         scale, offset = scale[0], offset[0]
-    inputs = keras.Input(images.shape[1:])
+    inputs = keras.Input(model.input_shape[1:])
     rescaled = keras.layers.Rescaling(scale, offset, name="standardize")(inputs)
     return keras.Model(inputs, model(rescaled), name=model.name)
 

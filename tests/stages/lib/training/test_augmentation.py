@@ -187,4 +187,4 @@ def test_cutmix_puts_in_a_rectangle_of_the_partner_and_counts_its_pixels() -> No
 def test_mixup_and_cutmix_exclude_each_other() -> None:
     settings = augmentation.Augmentation(mixup=0.2, cutmix=1.0)
     with pytest.raises(UserError, match=r"augmentation.cutmix: expected 0 beside mixup, found 1\."):
-        augmentation.make_mix(settings)
+        augmentation.check(settings)
