@@ -59,6 +59,15 @@ def scores(name: str) -> tuple[float, float]:
     return float(-logs[np.arange(len(logs)), split.labels].mean()), float(correct.mean())
 
 
+def probabilities_loss(name: str) -> float:
+    """The loss of the saved model, which ends in a softmax, on a split."""
+    import keras
+
+    split = split_file.read(Path(f"data/normalized/{name}.npz"))
+    found = keras.saving.load_model(MODEL)(split.images).numpy().astype(np.float64)
+    return float(-np.log(found[np.arange(len(found)), split.labels]).mean())
+
+
 @pytest.fixture
 def overfitting(ready: Any) -> Any:
     """The made project with labels that cannot be learnt: the validation loss falls, then rises."""
@@ -228,15 +237,20 @@ def test_a_training_in_bfloat16_makes_a_model_in_float32(
     network: str, ready: Any, run_stage: Callable[[str], Any]
 ) -> None:
     cnn = {"channels": [4, 8], "convolutions": [1, 1], "dropout": 0.2}
-    ready.params["model"] |= {"architecture": network, "cnn": cnn}
-    train(ready, run_stage, augmentation={"flip": True}, label_smoothing=0.0)
+    ready.params["model"] |= {"architecture": network, "cnn": cnn, "output": "softmax"}
+    train(
+        ready, run_stage, augmentation={"flip": True}, label_smoothing=0.0, temperature="validation"
+    )
     plain, first = metrics(), outputs()
     train(ready, run_stage, precision="bfloat16")
     found = metrics()
     assert found["untrained_loss"] == plain["untrained_loss"]  # the same weights, in float32
     assert found["train_loss"] != plain["train_loss"]
     assert found["train_loss"] == pytest.approx(plain["train_loss"], abs=0.05)
-    assert scores("validation")[0] == pytest.approx(found["val_loss"], rel=1e-4)
+    assert found["val_loss"] == pytest.approx(plain["val_loss"], abs=0.05)
+    assert found["val_loss"] < 0.9 * found["untrained_loss"]  # it is the trained network's
+    expected = pytest.approx(found["calibrated_val_loss"], rel=1e-4, abs=1e-6)
+    assert probabilities_loss("validation") == expected
     with zipfile.ZipFile(MODEL) as archive:
         assert b"bfloat16" not in archive.read("config.json")
     assert run_stage("evaluate").code == 0
