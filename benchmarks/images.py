@@ -56,7 +56,7 @@ def photos(count: int) -> Iterator[tuple[str, bytes]]:
 def furnish(folder: Path, files: Iterator[tuple[str, bytes]], size: int | None) -> None:
     """Makes a working folder whose data set is an archive of the files."""
     shutil.copytree(ROOT / "stages", folder / "stages")
-    for name in ("dvc.yaml", "environment.yaml"):
+    for name in ("dvc.yaml", "environment.yaml", "weights.yaml"):
         shutil.copyfile(ROOT / name, folder / name)
     (folder / "data/embedded").mkdir(parents=True)
     archive = folder / "mirror/made/made.zip"

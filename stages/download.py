@@ -1,4 +1,4 @@
-"""Download: the published files of the configured data set, verified, in data/raw/."""
+"""Download: the published files of data set and weights, verified, in data/raw/, data/weights/."""
 
 import shutil
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from stages.lib.core.errors import UserError
 from stages.lib.data import catalogue, fetch
 
 EMBEDDED = Path("data/embedded")
-OWN = Path("data/own")  # no dep: which of its files is taken, the SHA-256 in datasets.yaml says
+OWN = Path("data/own")  # no dep: which of its files is taken, the SHA-256 in a catalogue says
 RAW = Path("data/raw")
+WEIGHTS = Path("data/weights")  # empty where a training starts from none
 
 
 class Entry(config.Schema, frozen=True):
-    """What this stage reads of the catalogue's entry."""
+    """What this stage reads of an entry of datasets.yaml or weights.yaml."""
 
     urls: list[str]
     files: dict[str, catalogue.File]
@@ -26,12 +27,14 @@ class Settings:
 
     dataset: str
     entry: Entry
+    weights: Entry
 
 
 def read_settings() -> Settings:
     """Reads and checks the configuration."""
     versions.require("msgspec", "pooch", "pyyaml", "requests")
-    return Settings(*catalogue.active(Entry))
+    _, weights = catalogue.active_weights(Entry)
+    return Settings(*catalogue.active(Entry), weights)
 
 
 def embedded(file: catalogue.File) -> Path:
@@ -45,7 +48,7 @@ def embedded(file: catalogue.File) -> Path:
     if found != file.sha256:
         raise UserError(
             f"{path.as_posix()}: expected SHA-256 {file.sha256}, found {found}.\n"
-            f"Restore the file with `git checkout {path.as_posix()}`, or correct datasets.yaml."
+            f"Restore the file with `git checkout {path.as_posix()}`, or correct its entry."
         )
     return path
 
@@ -63,20 +66,20 @@ def own(file: catalogue.File) -> Path | None:
     if digest != file.sha256:
         raise UserError(
             f"{path.as_posix()}: expected SHA-256 {file.sha256}, found {digest}.\n"
-            f"Restore the file with `dvc checkout {path.as_posix()}`, or add it again with "
-            "`python -m tools.add_dataset`."
+            f"Restore the file with `dvc checkout {path.as_posix()}`, or add it again, a data set "
+            "with `python -m tools.add_dataset`."
         )
     return path
 
 
-def fetched(dataset: str, entry: Entry, file: catalogue.File) -> Path:
+def fetched(folder: str, urls: list[str], file: catalogue.File) -> Path:
     """The path of a file in the cache of downloads.
 
     Raises:
         UserError: It is nowhere, and cannot be fetched.
     """
     try:
-        return fetch.fetch(fetch.RemoteFile(dataset, file.name, file.sha256, entry.urls, file.size))
+        return fetch.fetch(fetch.RemoteFile(folder, file.name, file.sha256, urls, file.size))
     except UserError:
         path = OWN / file.name
         if not Path(f"{path}.dvc").is_file():
@@ -87,18 +90,32 @@ def fetched(dataset: str, entry: Entry, file: catalogue.File) -> Path:
         ) from None
 
 
-def main(settings: Settings) -> None:
-    """Writes data/raw/ whole or not at all."""
-    dataset, entry = settings.dataset, settings.entry
+def bring(entry: Entry, folder: str, target: Path) -> None:
+    """Writes the files of an entry into a folder, whole or not at all.
+
+    Args:
+        entry: Of a catalogue.
+        folder: Of the files in mirrors and in the cache of downloads.
+        target: The folder.
+
+    Raises:
+        UserError: One is nowhere, cannot be fetched, or has another content.
+    """
     in_git = {path.name for path in EMBEDDED.iterdir()}
-    with files.replacing(RAW) as temporary:
+    with files.replacing(target) as temporary:
         temporary.mkdir()
         for file in entry.files.values():
             held = embedded(file) if file.name in in_git else own(file)
-            source = held or fetched(dataset, entry, file)
+            source = held or fetched(folder, entry.urls, file)
             shutil.copyfile(source, temporary / file.name)
             print(f"{file.name}: {source.stat().st_size:,} bytes, SHA-256 as published")
-    print(f"{dataset}: {len(entry.files)} files in {RAW.as_posix()}/")
+
+
+def main(settings: Settings) -> None:
+    """Writes data/raw/ and data/weights/."""
+    bring(settings.entry, settings.dataset, RAW)
+    bring(settings.weights, "weights", WEIGHTS)
+    print(f"{settings.dataset}: {len(settings.entry.files)} files in {RAW.as_posix()}/")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 from msgspec import Meta
 
@@ -77,7 +78,7 @@ class Params(config.Schema, frozen=True):
 
 
 class Entry(config.Schema, frozen=True):
-    """What this stage reads of the catalogue's entry."""
+    """What this stage reads of an entry of datasets.yaml or weights.yaml."""
 
     title: str
     licence: str
@@ -90,6 +91,7 @@ class Settings:
 
     dataset: str
     entry: Entry
+    weights: Entry | None
     params: Params
 
 
@@ -97,7 +99,12 @@ def read_settings() -> Settings:
     """Reads and checks the configuration."""
     versions.require("jinja2", "matplotlib", "msgspec", "numpy", "pyyaml", "zlib-ng")
     versions.require("kiwisolver", "markupsafe", "pillow")  # matplotlib and Jinja work with them
-    return Settings(*catalogue.active(Entry), config.section(config.PARAMS, "plot", Params))
+    name, weights = catalogue.active_weights(Entry)
+    return Settings(
+        *catalogue.active(Entry),
+        weights if name != catalogue.NO_WEIGHTS else None,
+        config.section(config.PARAMS, "plot", Params),
+    )
 
 
 def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
@@ -152,7 +159,9 @@ def read_augmented(train: split_file.Split) -> report.Augmented:
     return report.Augmented(split.images[:].reshape(shape), split.labels[:: max(1, variants)])
 
 
-def read_results(params: Params, test: split_file.Split) -> report.Results:
+def read_results(
+    params: Params, test: split_file.Split, weights: Entry | None = None
+) -> report.Results:
     """The results of train and evaluate, which agree with each other.
 
     Raises:
@@ -168,6 +177,7 @@ def read_results(params: Params, test: split_file.Split) -> report.Results:
     bins = stage_outputs.read_calibration(CALIBRATION, predictions)
     stage_outputs.check_metrics(METRICS, metrics, predictions, bins)
     return report.Results(
+        weights=report.Source(**msgspec.structs.asdict(weights)) if weights else None,
         run=stage_outputs.read_run(RUN),
         training=stage_outputs.read_training(TRAINING, HISTORY, history),
         history=history,
@@ -242,7 +252,8 @@ def main(settings: Settings) -> None:
     for path, split in ((TRAIN_IMAGES, train), (TEST_IMAGES, test)):
         if not split.images.size:
             raise stage_outputs.unexpected(path, "at least one image", "none")
-    dataset, results = read_dataset(settings, train), read_results(settings.params, test)
+    dataset = read_dataset(settings, train)
+    results = read_results(settings.params, test, settings.weights)
     data = read_data(held_out)
     pngs = draw(dataset, results, data, train, held_out)
     with files.replacing(FIGURES) as temporary:

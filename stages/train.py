@@ -13,6 +13,7 @@ from msgspec import Meta, field
 from stages.lib import architectures, model_file, runtime, split_file
 from stages.lib.core import config, files, stage, versions
 from stages.lib.core.errors import UserError
+from stages.lib.data import catalogue
 from stages.lib.stored_images import StoredImages
 from stages.lib.training import (
     augmentation,
@@ -21,9 +22,10 @@ from stages.lib.training import (
     class_weights,
     loop,
     optimizers,
+    phases,
     progress,
-    schedule,
     standardization,
+    starting,
     temperature,
     typicality,
 )
@@ -45,7 +47,7 @@ class Params(config.Schema, frozen=True):
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {
             *("optimizer_arguments", "class_weights", "standardize", "keep", "monitor"),
-            *("patience", "temperature", "precision"),
+            *("patience", "temperature", "precision", "frozen_epochs", "fine_tuning_factor"),
         }
     )
     optimizer: Annotated[
@@ -99,6 +101,18 @@ class Params(config.Schema, frozen=True):
         Literal["none", "validation"],
         Meta(description="the split by which the logits are scaled, once trained"),
     ] = "none"
+    frozen_epochs: Annotated[
+        int, Meta(ge=0, le=10000, description="epochs before those of model.weights are trained")
+    ] = 0
+    fine_tuning_factor: Annotated[
+        float, Meta(gt=0, le=1, description="of learning_rate, once the frozen epochs are over")
+    ] = 0.1
+
+
+class Weights(config.Schema, frozen=True):
+    """What this stage reads of the entry in weights.yaml."""
+
+    files: dict[str, catalogue.File]
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,7 @@ class Settings:
     architecture: str
     arguments: dict[str, Any]
     output: Literal["logits", "softmax"]
+    weights: tuple[str, Weights]
     params: Params
     versions: dict[str, str]
 
@@ -125,13 +140,14 @@ def read_settings() -> Settings:
         architecture=architecture,
         arguments=config.arguments(config.PARAMS, f"model.{architecture}", build),
         output=config.value(config.PARAMS, "model.output", Literal["logits", "softmax"]),
+        weights=catalogue.active_weights(Weights),
         params=params,
         versions=installed,
     )
 
 
 def fit(
-    training: loop.Loop,
+    trainings: phases.Phases,
     model: keras.Model,
     split: split_file.Split,
     validation: split_file.Split,
@@ -141,7 +157,7 @@ def fit(
     """The history of a training that goes on from the last saved epoch to the last one.
 
     Args:
-        training: The loop over model and optimizer.
+        trainings: The loops over model and optimizer.
         model: The model that it trains.
         split: The training images.
         validation: Images to watch the training on; there may be none.
@@ -159,12 +175,11 @@ def fit(
     if not isinstance(images, StoredImages):
         images = loop.as_tensor(images)
     kept = best.Weights(model.variables if params.keep == "best" else [])
-    state: list[checkpoint.Variable] = [*training.variables, *kept.values]
+    state: list[checkpoint.Variable] = [*trainings.variables, *kept.values]
     history = saved.restore(state)
-    steps = math.ceil(len(split.labels) / params.batch_size)
-    rates = schedule.learning_rates(
-        params.learning_rate, params.schedule, params.warmup, steps * params.epochs
-    ).reshape(params.epochs, steps)
+    steps = steps_of_epoch(split, params)
+    rates = learning_rates(params, steps)
+    training = trainings.of(len(history))
     with progress.Progress(params.epochs, steps, len(history)) as shown:
         for epoch in range(len(history) + 1, params.epochs + 1):
             if best.is_over(history, params.monitor, params.patience):
@@ -173,6 +188,7 @@ def fit(
                 break
             order = np.random.default_rng([params.seed, epoch]).permutation(len(split.labels))
             report = shown.epoch(epoch)
+            training = trainings.of(epoch)
             scores = training.epoch(
                 images, labels, order, rates[epoch - 1], report, shown.report_every
             )
@@ -193,11 +209,29 @@ def fit(
                 saved.save(state, history)
     training.average()
     kept.put()
+    trainings.end()
     batch = slice(params.batch_size)  # the last step may have spoilt what no epoch's loss shows
     last = training.evaluate(split.images[batch], split.labels[batch])
     if broken := not_finite(model, {"loss": last.loss}):
         raise diverged(broken, params.epochs, steps, params)
     return history
+
+
+def steps_of_epoch(split: split_file.Split, params: Params) -> int:
+    """The number of batches, the last one perhaps smaller."""
+    return math.ceil(len(split.labels) / params.batch_size)
+
+
+def learning_rates(params: Params, steps: int) -> npt.NDArray[np.float32]:
+    """The learning rates of a training by epoch and step."""
+    return phases.learning_rates(
+        params.learning_rate,
+        params.fine_tuning_factor,
+        params.schedule,
+        params.warmup,
+        (params.frozen_epochs, params.epochs),
+        steps,
+    )
 
 
 def not_finite(model: keras.Model, results: dict[str, float]) -> str | None:
@@ -249,11 +283,13 @@ def run_record(
     settings: Settings, model: keras.Model, split: split_file.Split, validation: split_file.Split
 ) -> dict[str, object]:
     """What was run: parameters, versions, numbers of images and layers."""
+    weights, _ = settings.weights
     return {
         "parameters": {
             "model.architecture": settings.architecture,
             **{f"model.{settings.architecture}.{k}": v for k, v in settings.arguments.items()},
             "model.output": settings.output,
+            **({"model.weights": weights} if weights != catalogue.NO_WEIGHTS else {}),
             **{f"train.{name}": value for name, value in config.recorded(settings.params).items()},
         },
         "versions": settings.versions,
@@ -336,43 +372,83 @@ def refuse_without_validation(params: Params) -> None:
             )
 
 
-def networks(settings: Settings, split: split_file.Split) -> tuple[keras.Model, keras.Model]:
-    """The untrained network that is scored and saved, and the one that is trained.
+@dataclass(frozen=True)
+class Networks:
+    """The network before its training.
 
-    They are one, unless the training computes in another precision.
+    Attributes:
+        scored: What is scored and saved.
+        trained: The same, or one of another precision.
+        started: The layers of ``trained`` that have the values of model.weights.
     """
-    params = settings.params
-    moments = standardization.moments(split.images) if params.standardize else None
 
-    def network() -> keras.Model:
+    scored: keras.Model
+    trained: keras.Model
+    started: list[keras.layers.Layer]
+
+
+def networks(settings: Settings, split: split_file.Split) -> Networks:
+    """The network with the values that it starts from.
+
+    Raises:
+        UserError: It cannot have those of ``model.weights``; or layers that have none are to be
+            frozen.
+    """
+    params, published = settings.params, settings.weights[1].files.get("values")
+    start = starting.file(published.name, published.sha256) if published else None
+    moments = standardization.moments(split.images) if params.standardize else None
+    refuse_frozen_epochs(settings, start)
+
+    def network() -> tuple[keras.Model, list[keras.layers.Layer]]:
         shape, num_classes = split.images.shape[1:], len(split.class_names)
         model = architectures.build(settings.architecture, shape, num_classes, settings.arguments)
-        return standardization.standardized(model, *moments) if moments else model
+        started = starting.assign(model, start, split.class_names) if start else []
+        return standardization.standardized(model, *moments) if moments else model, started
 
-    model = network()
+    model, started = network()
     if params.precision == "float32":
-        return model, model
+        return Networks(model, model, started)
     with runtime.mixed_precision(params.precision, params.seed):
-        return model, network()
+        return Networks(model, *network())
+
+
+def refuse_frozen_epochs(settings: Settings, start: Path | None) -> None:
+    """Refuses frozen epochs where there is nothing to freeze, or more of them than epochs.
+
+    Raises:
+        UserError: It is so.
+    """
+    frozen, epochs = settings.params.frozen_epochs, settings.params.epochs
+    where = f"{config.PARAMS}: train.frozen_epochs"
+    if frozen and not start:
+        raise UserError(
+            f"{where}: expected 0, as model.weights is {settings.weights[0]}; found {frozen}.\n"
+            "Name weights to start from, or set it to 0, and run again."
+        )
+    if frozen > epochs:
+        raise UserError(
+            f"{where}: expected at most train.epochs, {epochs}; found {frozen}.\n"
+            "Lower it or raise train.epochs, and run again."
+        )
 
 
 def make_loop(
-    model: keras.Model, trained: keras.Model, labels: npt.NDArray[np.int64], params: Params
+    network: Networks, labels: npt.NDArray[np.int64], params: Params, first_step: int = 0
 ) -> loop.Loop:
-    """The loop that trains ``trained`` and scores ``model``, both of K outputs.
+    """The loop that trains the layers of a network, of K outputs, that are not frozen.
 
     Args:
-        model: As saved.
-        trained: The same network, or one of another precision.
+        network: What is trained and scored.
         labels: Of the N training images.
         params: How to train.
+        first_step: The number of steps of the phase before.
     """
-    num_classes = model.outputs[0].shape[-1]
+    num_classes = network.scored.outputs[0].shape[-1]
     weights = None
     if params.class_weights == "balanced":
         weights = class_weights.balanced(labels, num_classes)
     return loop.Loop(
-        trained,
+        network.trained,
         optimizers.make(params.optimizer, params.weight_decay, params.optimizer_arguments),
         loop.cross_entropy(num_classes, params.label_smoothing),
         params.batch_size,
@@ -380,7 +456,8 @@ def make_loop(
         params.seed,
         weights,
         augmentation.make_mix(params.augmentation),
-        model,
+        network.scored,
+        first_step,
     )
 
 
@@ -410,21 +487,30 @@ def main(settings: Settings) -> Callable[[], None] | None:
         refuse_without_validation(params)
     print(runtime.device())
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
-        model, trained = networks(settings, split)
+        network = networks(settings, split)
+    model = network.scored
     architectures.refuse_unloadable(settings.architecture, model)
     saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
     with strategy.scope(), runtime.enough_memory("train.batch_size"):
-        training = make_loop(model, trained, split.labels, params)
+        trainings = phases.Phases(
+            lambda step: make_loop(network, split.labels, params, step),
+            network.started,
+            params.frozen_epochs,
+            steps_of_epoch(split, params),
+        )
         model.summary(line_length=80)
+        if network.started:
+            name, count = settings.weights[0], len(network.started)
+            print(f"Starts from {name}: {count} layers have its values")
         for remark in remarks(model, params):
             print(remark)
         batch, num_classes = slice(params.batch_size), len(split.class_names)
-        untrained = training.evaluate(split.images[batch], split.labels[batch])
+        untrained = trainings.of(1).evaluate(split.images[batch], split.labels[batch])
         print(
             f"Untrained loss on one batch: {untrained.loss:.4f}; "
             f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
         )
-        history = fit(training, trained, split, validation, params, saved)
+        history = fit(trainings, network.trained, split, validation, params, saved)
     if not runtime.is_chief():
         return None
     write(settings, model, split, validation, history, untrained.loss)
@@ -483,4 +569,4 @@ def final_metrics(
 
 
 if __name__ == "__main__":
-    stage.run(read_settings, main, [TRAIN, VALIDATION])
+    stage.run(read_settings, main, [TRAIN, VALIDATION, starting.FOLDER])

@@ -176,12 +176,14 @@ class Project:
         mirror: A folder to serve as DATASET_MIRROR; it holds the published files.
         params: The content of params.yaml.
         datasets: The content of datasets.yaml.
+        weights: The content of weights.yaml.
     """
 
     path: Path
     mirror: Path
     params: dict[str, Any]
     datasets: dict[str, Any]
+    weights: dict[str, Any]
 
     @property
     def tiny(self) -> dict[str, Any]:
@@ -199,8 +201,12 @@ class Project:
         self.tiny["files"][role] = {"name": name, "sha256": digest}
 
     def save(self) -> None:
-        """Writes params.yaml and datasets.yaml."""
-        for name, content in (("params.yaml", self.params), ("datasets.yaml", self.datasets)):
+        """Writes params.yaml and the catalogues."""
+        for name, content in {
+            "params.yaml": self.params,
+            "datasets.yaml": self.datasets,
+            "weights.yaml": self.weights,
+        }.items():
             text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
             (self.path / name).write_text(text, encoding="utf-8")
 
@@ -238,7 +244,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         "pixel_max": 255,
         "class_names": {"en": ["even", "odd"], "zh": ["偶", "奇"]},
     }
-    made = Project(path, path / "mirror", params, {"tiny": entry})
+    none = yaml.safe_load((ROOT / "weights.yaml").read_text(encoding="utf-8"))["none"]
+    made = Project(path, path / "mirror", params, {"tiny": entry}, {"none": none})
     for role, array in {
         "train_images": np.arange(120).reshape(20, 2, 3),
         "train_labels": np.arange(20) % 2,

@@ -93,11 +93,16 @@ OWN_IMAGES = [
     "python -m tools.add_dataset path/to/leaves --replace",
     "dvc remove --outs data/own/leaves.zip.dvc && python -m tools.schema",
 ]
+OWN_WEIGHTS = [
+    "python -m tools.add_weights models/model.keras --name fashion",
+    "dvc repro",
+    "python -m tools.audit --hermetic",
+]
 REAL_DATA = [
     "cp recipes/mnist-mlp-logits.yaml params.yaml && dvc repro",
     "sed -i.bak 's/dropout: 0.2/dropout: 0.3/' params.yaml && dvc params diff && dvc repro",
 ]
-STORIES = [DIGITS, EXPERIMENTS, PULL_REQUEST, CONFLICT, OWN_IMAGES, REAL_DATA]
+STORIES = [DIGITS, EXPERIMENTS, PULL_REQUEST, CONFLICT, OWN_IMAGES, OWN_WEIGHTS, REAL_DATA]
 
 BY_CI = "run by .ci/run: "
 BY_TEST = "run by "
@@ -109,7 +114,9 @@ ELSEWHERE = {
     "ruff check . && ruff format --check . && mypy && python -m tools.audit": BY_CI + "mypy",
     "ruff check . && ruff format --check . && mypy && python -m tools.audit && python -m "
     "tools.audit --lock && pytest": BY_CI + "mypy",
-    "python -m tools.audit --hermetic": BY_CI + "python -m tools.audit --hermetic",
+    "python -m tools.add_weights https://storage.googleapis.com/tensorflow/keras-applications/"
+    "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5 "
+    "--name mobilenet_v2": BY_TEST + "test_what_comes_from_an_address_is_fetched_from_there_again",
     'git init && git add -A && git commit -m "As downloaded"': BY_TEST
     + "test_a_downloaded_zip_becomes_a_repository_by_the_documented_line",
     "cp recipes/fashion-cnn.yaml params.yaml && dvc repro": BY_TEST
@@ -197,6 +204,7 @@ REASONS = {  # why nobody runs it here
         "pip install -r requirements.txt",
         "python -m",
         "python -m tools.add_dataset",
+        "python -m tools.add_weights",
         "python -m tools.seeds",
         "python -m tools.seeds 5",
         "python -m tools.seeds 5 origin/main",
@@ -351,6 +359,17 @@ def test_own_images(repository: Any) -> None:
     )
     tell(repository, [remove])
     assert not (repository.path / "data/own/leaves.zip").exists()
+
+
+@pytest.mark.slow
+def test_own_weights(repository: Any) -> None:
+    add, repro, hermetic = OWN_WEIGHTS
+    shorten(repository)
+    tell(repository, [add])
+    repository.edit("params.yaml", "  weights: none", "  weights: fashion")
+    repository.edit("params.yaml", "  epochs: 2\n", "  epochs: 2\n  frozen_epochs: 1\n")
+    assert "Starts from fashion: 1 layers have its values" in tell(repository, [repro])[repro]
+    tell(repository, [hermetic])  # which sees that the file of data/own is taken for what it is
 
 
 @pytest.mark.real_data

@@ -37,6 +37,8 @@ from tools.predict import __main__ as predict
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 DELETED = object()
 EMPTY = object()  # a split without an image
+LARGER = object()  # a split of images eight times as large
+NO_WEIGHTS = {"title": "None", "licence": "", "citation": "", "urls": [], "files": {}}
 
 
 def _png(size: int) -> bytes:
@@ -61,8 +63,8 @@ OTHER_SPLIT = other_split()
 
 # By the words of the page: the stage, and what is changed where it would run well. A change is of
 # a key (params:KEY, datasets:KEY, environment:KEY), of a file (file:PATH), of a published file and
-# its SHA-256 (publish:ROLE), of an archive's arrays (npz:), or it makes the data set an archive of
-# image files (images:).
+# its SHA-256 (publish:ROLE), of the weights to start from (start:NAME), of an archive's arrays (npz:),
+# or it makes the data set an archive of image files (images:).
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     # params.yaml
     "params.yaml: not found in …": ("normalize", {"file:params.yaml": DELETED}),
@@ -211,6 +213,22 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"params:train.precision": "float16"},
     ),
+    "params.yaml: train.frozen_epochs: expected 0, as model.weights is none; …": (
+        "train",
+        {
+            "weights:none": NO_WEIGHTS,
+            "params:model.weights": "none",
+            "params:train.frozen_epochs": 1,
+        },
+    ),
+    "params.yaml: train.frozen_epochs: expected at most train.epochs, …": (
+        "train",
+        {"params:train.frozen_epochs": 99},
+    ),
+    "params.yaml: train.fine_tuning_factor: expected …, found …": (
+        "train",
+        {"params:train.fine_tuning_factor": 0},
+    ),
     "params.yaml: train.temperature: expected one of …; found …": (
         "train",
         {"params:train.temperature": "test"},
@@ -231,6 +249,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "params.yaml: model.architecture: expected one of …; found …": (
         "train",
         {"params:model.architecture": "mpl"},
+    ),
+    "params.yaml: model.weights: expected one of …; found …": (
+        "train",
+        {"params:model.weights": "strat"},
+    ),
+    "params.yaml: model.weights: expected a .keras file for this architecture, found …": (
+        "train",
+        {"start:start.h5": b"weights"},
     ),
     "params.yaml: model.mlp.dropout: expected …, found …": (
         "train",
@@ -321,6 +347,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "datasets.yaml: tiny.licence: this key is missing; …": (
         "normalize",
         {"datasets:tiny.licence": DELETED},
+    ),
+    "weights.yaml: start.files.values.name: expected …, found …": (
+        "download",
+        {"weights:start.files.values.name": "start.npz"},
+    ),
+    "weights.yaml: start.title: this key is missing; …": (
+        "train",
+        {"weights:start.title": DELETED},
     ),
     # environment.yaml and libraries
     "environment.yaml: numpy: expected version …, installed is …": (
@@ -586,6 +620,39 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "evaluate",
         {"file:data/normalized/test.npz": b""},
     ),
+    "data/weights/start.keras: not found, though …": (
+        "train",
+        {"file:data/weights/start.keras": DELETED},
+    ),
+    "data/weights/start.keras: expected the weights that …, found …": (
+        "train",
+        {"file:data/weights/start.keras": b"edited"},
+    ),
+    "data/weights/start.keras: expected a Keras model …, found: …": (
+        "train",
+        {"start:start.keras": b"no model"},
+    ),
+    "data/weights/start.keras: expected the weights of the configured network, …": (
+        "train",
+        {"params:model.mlp.hidden_units": [5]},
+    ),
+    "data/weights/start.h5: expected the weights of … without its top, found: …": (
+        "train",
+        {
+            "start:start.h5": b"no weights",
+            "params:model.architecture": "pretrained",
+            "params:model.pretrained": {"backbone": "MobileNetV3Small"},
+            "file:data/normalized/train.npz": LARGER,
+            "file:data/normalized/validation.npz": LARGER,
+        },
+    ),
+    "params.yaml: normalize.size: expected 32 x 32 pixels or more …, found …": (
+        "train",
+        {
+            "params:model.architecture": "pretrained",
+            "params:model.pretrained": {"backbone": "MobileNetV3Small"},
+        },
+    ),
     "models/model.keras: not found; …": ("evaluate", {"file:models/model.keras": DELETED}),
     "models/model.keras: expected …, found…": (
         "evaluate",
@@ -696,10 +763,18 @@ def world(
 def change(target: str, value: Any) -> None:
     """Makes one of the changes that CHANGES lists, in the working folder."""
     kind, _, key = target.partition(":")
-    if kind == "file":
+    if kind == "start":
+        digest = hashlib.sha256(value).hexdigest()
+        change("weights:start.files.values", {"name": key, "sha256": digest})
+        Path("data/weights", key).write_bytes(value)
+    elif kind == "file":
         path = Path(key)
         if value is DELETED:
             path.unlink()
+        elif value is LARGER:
+            split = split_file.read(path)
+            images = np.kron(split.images[:], np.ones((8, 8), np.float32))
+            split_file.write(path, replace(split, images=images))
         elif value is EMPTY:
             split = split_file.read(path)
             split_file.write(path, replace(split, images=split.images[:0], labels=split.labels[:0]))
@@ -906,6 +981,11 @@ def warning_as_error(world: World) -> str:
     return world.run("normalize")
 
 
+def serving_weights(world: World) -> str:
+    world.server.answers["/x.keras"] = [Answer(b"\x89HDF\r\n\x1a\n")]
+    return adding("SERVER/x.keras", tool="add_weights")(world)
+
+
 def not_pulled(world: World) -> str:
     world.prepare("download")
     Path("mirror/tiny/train_images.gz").unlink()
@@ -914,12 +994,13 @@ def not_pulled(world: World) -> str:
     return world.run("download")
 
 
-def adding(*arguments: str, **sources: Any) -> Callable[[World], str]:
-    """The error of tools.add_dataset, in a folder with sources: bytes, or folders of files."""
+def adding(
+    *arguments: str, tool: str = "add_dataset.__main__", **sources: Any
+) -> Callable[[World], str]:
+    """The error of a tool that adds, in a folder with sources: bytes, or folders of files."""
 
     def act(world: World) -> str:
-        from tools.add_dataset import __main__ as add_dataset
-
+        module: Any = importlib.import_module(f"tools.{tool}")
         world.prepare("download")
         for name, source in sources.items():
             path = Path(name.replace("__", "/").replace("_", "."))
@@ -927,7 +1008,7 @@ def adding(*arguments: str, **sources: Any) -> Callable[[World], str]:
                 (path / below).parent.mkdir(parents=True, exist_ok=True)
                 (path / below).write_bytes(content)
         with pytest.raises(UserError) as caught:
-            add_dataset.main([each.replace("SERVER", world.server.url) for each in arguments])
+            module.main([each.replace("SERVER", world.server.url) for each in arguments])
         return Finished(1, "", f"ERROR: {caught.value}").message
 
     return act
@@ -960,6 +1041,16 @@ ACTS: dict[str, Callable[[World], str]] = {
         "new", new=CLASSES, data__embedded__new_zip=b"x"
     ),
     "dvc add data/own/new.zip: …": adding("new", new=CLASSES),
+    "weights.yaml: expected a new name, found an entry start.…": adding(
+        "start", tool="add_weights", start=b""
+    ),
+    "folder: expected a .keras or .h5 file, found a folder.…": adding(
+        "folder", tool="add_weights", folder={"x.h5": b""}
+    ),
+    "other.keras: expected a model that train wrote, or weights in HDF5, found: …": adding(
+        "other.keras", tool="add_weights", other_keras=b"no model"
+    ),
+    "http…/x.keras: expected the ending .h5 of such a file, …": serving_weights,
     "…: No space left on device. …": refusing(errno.ENOSPC),
     "…: Permission denied. …": refusing(errno.EACCES),
     "…: Read-only file system. …": refusing(errno.EROFS),

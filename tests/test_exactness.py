@@ -1,6 +1,6 @@
 """Every key and every source file, changed one by one: which stages does `dvc repro` run?
 
-The keys come from params.yaml, datasets.yaml and environment.yaml, the files from stages/. What is
+The keys come from params.yaml, the catalogues and environment.yaml, the files from stages/. What is
 expected comes from observation: the parameters that are read with a stage's settings, the modules
 that Python imports when it runs. What happens is DVC's: real `dvc repro`, with stages that do
 nothing but write the same outs, so that only what a change itself reaches runs.
@@ -22,7 +22,7 @@ from tools.audit import configuration, observed, sources
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["download", "normalize", "train", "evaluate", "plot"]
-FILES = ["params.yaml", "datasets.yaml", "environment.yaml"]
+FILES = ["params.yaml", "datasets.yaml", "weights.yaml", "environment.yaml"]
 
 STUB = """
 import pathlib, sys, yaml
@@ -72,7 +72,12 @@ def read(name: str) -> dict[str, Any]:
 
 
 PARAMS = read("params.yaml")
-ACTIVE = {"dataset": PARAMS["dataset"], "model.architecture": PARAMS["model"]["architecture"]}
+ACTIVE = {
+    "dataset": PARAMS["dataset"],
+    "model.architecture": PARAMS["model"]["architecture"],
+    "model.weights": PARAMS["model"]["weights"],
+}
+ENTRIES = {"datasets.yaml": ACTIVE["dataset"], "weights.yaml": ACTIVE["model.weights"]}
 
 
 def leaves(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -87,7 +92,7 @@ def leaves(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 def changed(value: Any) -> Any:
     """Another value of the same kind."""
     if value in ACTIVE.values():
-        return {"digits": "mnist", "mlp": "cnn"}[value]
+        return {"digits": "mnist", "mlp": "cnn", "none": "convnext_tiny"}[value]
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
@@ -193,7 +198,7 @@ def expected(name: str, readers: dict[str, set[str]], importers: dict[str, set[s
     parts = key.split(".")
     prefixes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
     found = set().union(*(readers.get(f"{file}: {prefix}", set()) for prefix in prefixes))
-    inactive = (file == "datasets.yaml" and parts[0] != ACTIVE["dataset"]) or (
+    inactive = (file in ENTRIES and parts[0] != ENTRIES[file]) or (
         parts[0] == "model" and len(parts) > 2 and parts[1] != ACTIVE["model.architecture"]
     )
     assert found or inactive, f"{name}: no stage reads it"

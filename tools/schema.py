@@ -31,14 +31,16 @@ def params() -> dict[str, Any]:
     types = [*models.values(), *sections.values()]
     parts = {kind: _inline(kind) for kind in types}
     datasets = [str(name) for name in config.read(config.DATASETS)]
+    weights = [str(name) for name in config.read(config.WEIGHTS)]
     model = {
         "architecture": {"enum": names, "description": "A module of stages/models/"},
         "output": {"enum": ["logits", "softmax"]},
+        "weights": {"enum": weights, "description": "An entry of weights.yaml"},
         **{name: parts[kind] for name, kind in models.items()},
     }
     properties = {
         "dataset": {"enum": datasets, "description": "An entry of datasets.yaml"},
-        "model": _section(model, ["architecture", "output"]),
+        "model": _section(model, ["architecture", "output", "weights"]),
         **{name: parts[kind] for name, kind in sections.items()},
     }
     return {"$schema": DRAFT, "title": "params.yaml", **_section(properties, list(properties))}
@@ -53,6 +55,16 @@ def datasets() -> dict[str, Any]:
         "title": "datasets.yaml",
         "type": "object",
         "additionalProperties": entry,
+    }
+
+
+def weights() -> dict[str, Any]:
+    """The schema of weights.yaml: entries by name."""
+    return {
+        "$schema": DRAFT,
+        "title": "weights.yaml",
+        "type": "object",
+        "additionalProperties": _inline(catalogue.Weights),
     }
 
 
@@ -89,7 +101,12 @@ def _inline(kind: Any) -> dict[str, Any]:
 
 def texts() -> dict[str, str]:
     """The content of each file of schemas/, by its name."""
-    schemas = {"params": params(), "datasets": datasets(), "environment": environment()}
+    schemas = {
+        "params": params(),
+        "datasets": datasets(),
+        "weights": weights(),
+        "environment": environment(),
+    }
     return {
         f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in schemas.items()

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.harness import Trial, tree
 from tests.faults.prepared import read_by
 
-CONFIGURATION = ["params.yaml", "datasets.yaml", "environment.yaml"]
+CONFIGURATION = ["params.yaml", "datasets.yaml", "weights.yaml", "environment.yaml"]
 # A changed number in a text may be as good a number: what matters is that nothing breaks
 TEXTS = (".yaml", ".csv", ".json")
 

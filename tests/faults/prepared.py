@@ -1,8 +1,12 @@
 """Folders in which each stage can run: a tiny data set, its configuration, and old outputs."""
 
+import functools
 import gzip
 import hashlib
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,27 @@ OUTPUTS["normalize"] = [
     *(path for path in OUTPUTS["normalize"] if not path.startswith("data/normalized/")),
 ]
 CODE = ("stages",)
+START = """
+import pathlib, sys
+import keras, numpy
+from stages.lib import model_file
+from stages.lib.training import typicality
+network = [keras.Input((4, 4)), keras.layers.Flatten()]
+network += [keras.layers.Dense(4, activation="relu"), keras.layers.Dense(3)]
+images = numpy.random.default_rng(0).random((24, 4, 4), numpy.float32)
+metadata = model_file.Metadata(
+    class_names=["a", "b", "c"],
+    class_names_zh=[],
+    input_shape=[4, 4],
+    input_range=(0.0, 1.0),
+    pixel_max=255.0,
+    resize="pad",
+    background=0.0,
+    outputs="logits",
+    typical=typicality.describe(images),
+)
+model_file.save(keras.Sequential(network), pathlib.Path(sys.argv[1]), metadata)
+"""
 ENVIRONMENT = {"DATASET_CACHE": "cache", "DATASET_MIRROR": "mirror"}  # in the working folder
 
 
@@ -34,12 +59,14 @@ def prepare(stage: str, folder: Path) -> None:
     if stage == "plot":
         plot_inputs.write(folder)
     else:
-        _write_configuration(folder)
+        _write_configuration(folder, _start() if stage in ("train", "evaluate") else b"weights")
     if stage == "normalize":
         for source in ("mirror/tiny", "data/embedded"):
             shutil.copytree(folder / source, folder / "data/raw", dirs_exist_ok=True)
     if stage in ("train", "evaluate"):
         _write_splits(folder)
+        (folder / "data/weights").mkdir()
+        (folder / "data/weights/start.keras").write_bytes(_start())
     for output in OUTPUTS[stage]:
         path = folder / output
         if path.suffix:
@@ -71,7 +98,7 @@ def read_by(stage: str, folder: Path) -> list[str]:
     return names
 
 
-def _write_configuration(folder: Path) -> None:
+def _write_configuration(folder: Path, start: bytes) -> None:
     (folder / "data/embedded").mkdir(parents=True)
     (folder / "mirror/tiny").mkdir(parents=True)
     files = {}
@@ -97,10 +124,25 @@ def _write_configuration(folder: Path) -> None:
     }
     params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["dataset"] = "tiny"
+    params["model"]["weights"] = "start"
     params["model"]["mlp"] = {"hidden_units": [4], "dropout": 0.2}
     params["train"] |= {"epochs": 2, "batch_size": 8}
     shutil.copyfile(ROOT / "environment.yaml", folder / "environment.yaml")
-    for name, mapping in {"params.yaml": params, "datasets.yaml": {"tiny": entry}}.items():
+    (folder / "mirror/weights").mkdir()
+    (folder / "mirror/weights/start.keras").write_bytes(start)
+    digest = hashlib.sha256(start).hexdigest()
+    weights = {
+        "title": "Made weights",
+        "licence": "CC0",
+        "citation": "Nobody (2025).",
+        "urls": [],
+        "files": {"values": {"name": "start.keras", "sha256": digest}},
+    }
+    for name, mapping in {
+        "params.yaml": params,
+        "datasets.yaml": {"tiny": entry},
+        "weights.yaml": {"start": weights},
+    }.items():
         (folder / name).write_text(yaml.safe_dump(mapping, sort_keys=False), encoding="utf-8")
 
 
@@ -111,3 +153,16 @@ def _write_splits(folder: Path) -> None:
         images = random.random((count, 4, 4), np.float32) * 0.2 + 0.8 * labels[:, None, None]
         split = split_file.Split(images.astype(np.float32), labels, ["low", "high"], [], 255.0)
         split_file.write(folder / f"data/normalized/{name}.npz", split)
+
+
+@functools.cache
+def _start() -> bytes:
+    """A model of another data set, of the network that is configured.
+
+    It is made in a process of its own, as TensorFlow takes settings before its first use alone.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "start.keras")
+        command = [sys.executable, "-c", START, str(path)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        return path.read_bytes()

@@ -217,6 +217,7 @@ def test_normalized_splits(folder: Path, edits: list[tuple[float, bytes]]) -> No
 
 PARAMS = (ROOT / "params.yaml").read_bytes()
 DATASETS = (ROOT / "datasets.yaml").read_bytes()
+WEIGHTS = (ROOT / "weights.yaml").read_bytes()
 SCALARS = """\
 010|1:1|yes|1e400|-.inf|.nan|0x1F|1_000|~|''|2001-01-01|1e-3|99999999999999999999|[]|{}|[1, [2]]|*a
 &a 1|!!bool abc|!!timestamp abc|!!int x|!!binary x|'\\u0000'|"\\ud800"|? a|<<: 1|[[[[[[1]]]]]]"""
@@ -240,7 +241,7 @@ def yaml_text(draw: st.DrawFn, text: bytes) -> bytes:
 
 
 def configured(folder: Path, name: str, content: bytes) -> None:
-    for file in ("params.yaml", "datasets.yaml", "environment.yaml"):
+    for file in ("params.yaml", "datasets.yaml", "weights.yaml", "environment.yaml"):
         (folder / file).write_bytes((ROOT / file).read_bytes())
     (folder / name).write_bytes(content)
     refused_or_read(download.read_settings)
@@ -255,6 +256,11 @@ def test_params(folder: Path, content: bytes) -> None:
 @fuzz(yaml_text(DATASETS), 40)
 def test_catalogues(folder: Path, content: bytes) -> None:
     configured(folder, "datasets.yaml", content)
+
+
+@fuzz(yaml_text(WEIGHTS), 40)
+def test_catalogues_of_weights(folder: Path, content: bytes) -> None:
+    configured(folder, "weights.yaml", content)
 
 
 SHORT = "019.eE+-_:xobnaTZ#'[]{}\"!|>%@~=,? \t\xa0\ufeff"

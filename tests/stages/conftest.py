@@ -16,6 +16,7 @@ def ready(project: Any) -> Any:
         images = random.random((count, 4, 4), np.float32) * 0.2 + 0.8 * labels[:, None, None]
         split = split_file.Split(images.astype(np.float32), labels, ["low", "high"], [], 255.0)
         split_file.write(Path(f"data/normalized/{name}.npz"), split)
+    Path("data/weights").mkdir()
     project.params["model"]["mlp"] = {"hidden_units": [8], "dropout": 0.2}
     project.params["train"] |= {"epochs": 4, "batch_size": 8, "learning_rate": 0.03}
     project.save()

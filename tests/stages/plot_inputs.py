@@ -215,7 +215,8 @@ def _write_configuration(folder: Path, plot: dict[str, object]) -> None:
     for name, content in {"params.yaml": params, "datasets.yaml": {"made": entry}}.items():
         text = yaml.safe_dump(content, allow_unicode=True)
         (folder / name).write_text(text, encoding="utf-8")
-    shutil.copyfile(ROOT / "environment.yaml", folder / "environment.yaml")
+    for name in ("environment.yaml", "weights.yaml"):
+        shutil.copyfile(ROOT / name, folder / name)
 
 
 def predictions_csv(probabilities: Sequence[Sequence[float]]) -> str:
@@ -253,3 +254,11 @@ def made_page(folder: Path, **plot: Any) -> Path:
     done = run_plot(folder)
     assert done.returncode == 0, done.stderr
     return folder / "reports/index.html"
+
+
+def pages(folder: Path) -> tuple[str, str]:
+    """The report page and the model card of a run of the stage."""
+    done = run_plot(folder)
+    assert done.returncode == 0, done.stderr
+    page, card = folder / "reports/index.html", folder / "reports/model_card.md"
+    return page.read_text(encoding="utf-8"), card.read_text(encoding="utf-8")

@@ -99,7 +99,7 @@ def test_a_file_in_git_that_was_edited_is_refused(
         f"expected SHA-256 {project.tiny['files']['train_labels']['sha256']}, "
         f"found {hashlib.sha256(b'edited').hexdigest()}.\n"
         "Restore the file with `git checkout data/embedded/train_labels.gz`, "
-        "or correct datasets.yaml."
+        "or correct its entry."
     )
     assert raw(project) == []
     assert project.left_over() == []
@@ -205,3 +205,50 @@ def test_the_sizes_in_the_catalogue_are_those_of_the_published_files(mirror: Pat
     for name in ("mnist", "fashion_mnist"):
         for file in datasets[name]["files"].values():
             assert file["size"] == (mirror / name / file["name"]).stat().st_size
+
+
+def weights(project: Project) -> list[str]:
+    return sorted(path.name for path in (project.path / "data/weights").iterdir())
+
+
+def test_weights_to_start_from_are_fetched_as_data_are(
+    project: Project, run_stage: Callable[[str], Finished]
+) -> None:
+    assert run_stage("download").code == 0
+    assert weights(project) == []
+    path = project.mirror / "weights/own.h5"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    file = {"name": "own.h5", "sha256": hashlib.sha256(b"weights").hexdigest()}
+    project.weights["own"] = {**project.weights["none"], "files": {"values": file}}
+    project.params["model"]["weights"] = "own"
+    project.save()
+    done = run_stage("download")
+    assert (done.code, done.err) == (0, "")
+    assert "own.h5: 7 bytes, SHA-256 as published" in done.out
+    assert weights(project) == ["own.h5"]
+    assert raw(project) == FILES
+    (project.path / "cache/weights/own.h5").unlink()
+    path.write_bytes(b"other weights")
+    assert run_stage("download").message.startswith(f"{path.as_posix()}: expected SHA-256 ")
+    assert weights(project) == ["own.h5"]
+    project.params["model"]["weights"] = "none"
+    project.save()
+    assert run_stage("download").code == 0
+    assert weights(project) == []
+
+
+def test_weights_of_ones_own_are_taken_from_data_own(
+    project: Project, run_stage: Callable[[str], Finished]
+) -> None:
+    path = project.path / "data/own/own.keras"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    file = {"name": "own.keras", "sha256": hashlib.sha256(b"weights").hexdigest()}
+    project.weights["own"] = {**project.weights["none"], "files": {"values": file}}
+    project.params["model"]["weights"] = "own"
+    project.save()
+    assert run_stage("download").code == 0
+    assert weights(project) == ["own.keras"]
+    path.write_bytes(b"edited")
+    assert "data/own/own.keras: expected SHA-256" in run_stage("download").message

@@ -468,6 +468,7 @@ def test_a_network_of_ones_own_is_trained_and_evaluated_or_keeps_its_traceback(
 ) -> None:
     (repository.path / "stages/models/own.py").write_text(OWN.replace("BODY", body))
     shutil.copytree(ready.path / "data/normalized", repository.path / "data/normalized")
+    (repository.path / "data/weights").mkdir()
     ready.params["model"] |= {"architecture": "own", "own": {}}
     (repository.path / "params.yaml").write_text(json.dumps(ready.params))
     trained = repository.run("python", "-m", "stages.train")

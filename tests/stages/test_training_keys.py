@@ -1,6 +1,7 @@
 """What each key of the section train that a plain training does without changes in its result."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -372,4 +373,143 @@ def test_killed_with_every_key_and_run_again_gives_the_bytes_of_an_uninterrupted
         check=False,
     )
     assert "Going on after epoch 2" in finished.stdout, finished.stderr
+    assert outputs() == expected
+
+
+OWN = Path("data/weights/own.keras")
+
+
+def start_with(ready: Any, content: bytes) -> None:
+    """Lets the next trainings start from a model's file."""
+    file = {"name": OWN.name, "sha256": hashlib.sha256(content).hexdigest()}
+    ready.weights["own"] = {**ready.weights["none"], "files": {"values": file}}
+    ready.params["model"]["weights"] = "own"
+    OWN.write_bytes(content)
+
+
+def start_from(ready: Any, run_stage: Callable[[str], Any], **params: Any) -> None:
+    """Lets the next trainings start from a model of two classes with other names."""
+    train(ready, run_stage, **params)
+    start_with(ready, MODEL.read_bytes())
+    MODEL.unlink()
+    for name in ("train", "validation", "test"):
+        path = Path(f"data/normalized/{name}.npz")
+        split_file.write(path, replace(split_file.read(path), class_names=["dark", "bright"]))
+
+
+def test_a_training_goes_on_from_other_weights(ready: Any, run_stage: Callable[[str], Any]) -> None:
+    start_from(ready, run_stage, augmentation={}, label_smoothing=0.0)
+    first = history()
+    finished = train(ready, run_stage)
+    assert history()[0]["loss"] < 0.9 * first[0]["loss"]
+    assert "Starts from own: 1 layers have its values" in finished.out
+    parameters = json.loads((REPORTS / "run.json").read_text())["parameters"]
+    assert parameters["model.weights"] == "own"
+
+
+def test_none_starts_from_none_though_a_file_of_an_entry_before_lies_there(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    train(ready, run_stage)
+    expected = outputs()
+    OWN.write_bytes(MODEL.read_bytes())
+    train(ready, run_stage)
+    assert outputs() == expected
+
+
+def test_frozen_layers_are_trained_when_the_frozen_epochs_are_over(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    import keras
+
+    def hidden(path: Path) -> Any:
+        model = keras.saving.load_model(path)
+        assert all(layer.trainable for layer in model.layers)
+        return model.layers[1].get_weights()[0]
+
+    start_from(ready, run_stage, epochs=3)
+    before = hidden(OWN)
+    train(ready, run_stage, frozen_epochs=3)
+    assert np.array_equal(hidden(MODEL), before)
+    frozen, rates = history(), [row["learning_rate"] for row in history()]
+    train(ready, run_stage, epochs=5, fine_tuning_factor=0.01)
+    near = np.abs(hidden(MODEL) - before).max()
+    assert 0 < near < 0.01
+    assert [row["loss"] for row in history()][:3] == [row["loss"] for row in frozen]
+    assert [row["learning_rate"] for row in history()][:3] == rates
+    train(ready, run_stage, fine_tuning_factor=1.0)
+    assert np.abs(hidden(MODEL) - before).max() > 10 * near
+
+
+@pytest.mark.parametrize(
+    ("weights", "frozen", "expected"),
+    [
+        (False, 1, "expected 0, as model.weights is none; found 1.\nName weights"),
+        (True, 5, "expected at most train.epochs, 4; found 5.\nLower it"),
+    ],
+)
+def test_frozen_epochs_that_cannot_be(
+    weights: bool, frozen: int, expected: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    if weights:
+        start_from(ready, run_stage)
+    ready.params["train"]["frozen_epochs"] = frozen
+    ready.save()
+    message = run_stage("train").message
+    assert message.startswith(f"params.yaml: train.frozen_epochs: {expected}")
+    assert not MODEL.exists()
+
+
+FROZEN: list[dict[str, Any]] = [
+    {"frozen_epochs": 1},
+    {"frozen_epochs": 2, "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9}},
+    {"frozen_epochs": 3, "keep": "best", "augmentation": {"shift": 1}},
+    {"frozen_epochs": 2, "precision": "bfloat16", "standardize": True},
+]
+
+
+@pytest.mark.parametrize("keys", FROZEN, ids=str)
+def test_a_training_with_frozen_epochs_is_resumed_with_the_same_bytes(
+    keys: dict[str, Any],
+    ready: Any,
+    run_stage: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cnn = {"channels": [4, 8], "convolutions": [1, 1], "dropout": 0.2}
+    ready.params["model"] |= {"architecture": "cnn", "cnn": cnn}
+    start_from(ready, run_stage, epochs=2, label_smoothing=0.0)
+    train(ready, run_stage, epochs=4, **keys)
+    expected = outputs()
+    train(ready, run_stage)
+    assert outputs() == expected
+    save = checkpoint.Checkpoint.save
+
+    def ending(self: checkpoint.Checkpoint, variables: Any, rows: Any) -> None:
+        save(self, variables, rows)
+        if len(rows) == 2:
+            raise MemoryError("enough for a test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "save", ending)
+        assert "enough for a test" in run_stage("train").message
+    resumed = train(ready, run_stage)
+    assert "Going on after epoch 2" in resumed.out
+    assert outputs() == expected
+    last = history()[(metrics().get("best_epoch") or 4) - 1]
+    assert scores("validation")[0] == pytest.approx(last["val_loss"], rel=1e-3)
+
+
+def test_a_checkpoint_of_other_weights_is_not_gone_on_from(
+    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_from(ready, run_stage, epochs=3)
+    first = OWN.read_bytes()
+    train(ready, run_stage)
+    expected = outputs()
+    start_with(ready, MODEL.read_bytes())
+    monkeypatch.setattr(checkpoint.Checkpoint, "remove", lambda _: None)
+    train(ready, run_stage)
+    assert list(checkpoint.FOLDER.iterdir())
+    start_with(ready, first)
+    assert "Going on" not in train(ready, run_stage).out
     assert outputs() == expected

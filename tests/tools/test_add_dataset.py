@@ -25,6 +25,7 @@ from tests.conftest import ROOT, Answer, Project, Repository, Server, idx_bytes
 from tools.add_dataset import __main__ as add_dataset
 from tools.add_dataset import catalogue_entry, contents
 from tools.add_dataset.contents import Contents
+from tools.lib import own_files
 
 CATALOGUE = (ROOT / "datasets.yaml").read_text(encoding="utf-8")
 
@@ -52,8 +53,8 @@ def leaves(tmp_path: Path) -> Path:
 def place(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A working folder with the committed catalogue, in which DVC is not asked."""
     (project.path / "datasets.yaml").write_text(CATALOGUE, "utf-8")
-    monkeypatch.setattr(add_dataset, "track", lambda *_: None)
-    monkeypatch.setattr(add_dataset, "refresh_schemas", lambda: None)
+    monkeypatch.setattr(own_files, "track", lambda *_: None)
+    monkeypatch.setattr(own_files, "refresh_schemas", lambda: None)
     return project
 
 
@@ -502,7 +503,7 @@ def test_what_was_there_stays_whatever_ends_a_replacement(
             path.with_name(f"{path.name}.dvc").write_text(str(path.stat()))
         (own / ".gitignore").write_text(str(paths))
 
-    monkeypatch.setattr(add_dataset, "track", track)
+    monkeypatch.setattr(own_files, "track", track)
     add_dataset.main([str(leaves), "--name", "leaves"])
     before, catalogue = all_of_it(), Path("datasets.yaml").read_bytes()
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from stages.lib.core import pipeline, yaml_file
+from stages.lib.core.enforcement import CATALOGUES
 from stages.lib.core.errors import UserError
 from tools.audit import configuration, history, lock, observed, repair, rules, sources
 from tools.audit.finding import Change, Finding
@@ -267,12 +268,12 @@ def candidates(stage: str) -> Iterator[tuple[str, str, str]]:
     }
     yield from (("deps", "", path) for path in sorted(idle))
     params = {param for other in STAGES.values() for param in other.params}
-    for file in ("params.yaml", "datasets.yaml", "environment.yaml"):
+    for file in ("params.yaml", *CATALOGUES, "environment.yaml"):
         content = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
         params |= {(file, key) for key in keys(content)}
     active = set(declared.resolved(VARIANTS["params.yaml"]).params)
     active |= set(declared.resolved(VARIANTS["recipes/mnist-cnn.yaml"]).params)
-    active |= {(file, key) for file, key in params if file == "datasets.yaml" and "$" not in key}
+    active |= {(file, key) for file, key in params if file in CATALOGUES and "$" not in key}
     yield from (("params", *param) for param in sorted(params - set(declared.params) - active))
 
 

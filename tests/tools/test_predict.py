@@ -382,6 +382,7 @@ def test_colour_files_that_were_resized_give_the_very_probabilities_that_evaluat
     project.params["model"]["mlp"] = {"hidden_units": [8], "dropout": 0.0}
     project.params["train"] |= {"epochs": 3, "batch_size": 8}
     project.save()
+    Path("data/weights").mkdir()
     for stage in ("normalize", "train", "evaluate"):
         done = run_stage(stage)
         assert done.code == 0, done.err

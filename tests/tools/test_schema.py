@@ -10,6 +10,7 @@ FILES = [
     *(("params", path.relative_to(ROOT).as_posix()) for path in ROOT.glob("recipes/*.yaml")),
     ("params", "params.yaml"),
     ("datasets", "datasets.yaml"),
+    ("weights", "weights.yaml"),
     ("environment", "environment.yaml"),
 ]
 

@@ -85,7 +85,10 @@ def _run(
                 "declare what it reads; where nothing is missing, run `dvc repro`",
             )
     seen = json.loads((folder / "seen").read_text(encoding="utf-8"))
+    pinned = (root / enforcement.PINNED).resolve()  # a link leads there from the room
     for path in seen["outside"]:
+        if stage.network and Path(path).is_relative_to(pinned):
+            continue
         yield Finding(
             stage.name,
             f"opens {path}, which is outside the repository",
@@ -169,7 +172,9 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
         if file == config.PARAMS:  # dvc.yaml's ${...} are resolved while the stage runs
             keys += pipeline.references((root / pipeline.FILE).read_text(encoding="utf-8"))
         pruned = content if whole else _pruned(content, keys)
-        if file == config.DATASETS:  # entries are checked as a whole: others' values are changed
+        if (
+            file in enforcement.CATALOGUES
+        ):  # entries are checked as a whole: others' values are changed
             pruned = _disguised(content, pruned)
         (room / file).write_text(configuration.text(pruned), encoding="utf-8")
 

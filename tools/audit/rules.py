@@ -11,7 +11,11 @@ from tools.audit import configuration, libraries, needs, observed, sources
 from tools.audit.finding import Change, Finding
 from tools.audit.needs import Needs
 
-TEMPLATES = ("dataset", "model.architecture")  # parameters that choose other keys and files
+TEMPLATES = (
+    "dataset",
+    "model.architecture",
+    "model.weights",
+)  # parameters that choose other keys and files
 
 
 def check(root: Path) -> tuple[list[Finding], dict[str, Stage], dict[str, Needs]]:
@@ -92,10 +96,10 @@ def _unread(
             if other == config.PARAMS
         }
         yield from configuration.unread(name, content, known)
-    for file in (config.DATASETS, libraries.ENVIRONMENT):
+    for file in (config.DATASETS, config.WEIGHTS, libraries.ENVIRONMENT):
         entries = configuration.load(root, file)
         known = {key for need in found.values() for other, key in need.params if other == file}
-        if file == config.DATASETS:
+        if file != libraries.ENVIRONMENT:
             known = {f"{name}.{key.partition('.')[2]}" for key in known for name in entries}
         yield from configuration.unread(file, entries, known)
 

@@ -87,7 +87,7 @@ class Side:
     Attributes:
         name: What a reader calls it: a short hash, or the work tree.
         settings: Values by dotted key, by file: params.yaml, the active entry of datasets.yaml,
-            environment.yaml.
+            that of weights.yaml, environment.yaml.
         class_names: K names, or none.
         lock: The stages as dvc.lock recorded them.
         pending: The stages whose recorded results do not belong to the side's code, parameters
@@ -136,7 +136,8 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
         return str(folder / file)
 
     params = known(lambda: config.read(of(config.PARAMS)))
-    entry = known(lambda: _active_entry(of(config.DATASETS), params))
+    entry = known(lambda: _active_entry(of(config.DATASETS), params, "dataset"))
+    weights = known(lambda: _active_entry(of(config.WEIGHTS), params, "model.weights"))
     lock = known(lambda: dvc_state.read_lock(folder / "dvc.lock"))
     labels = known(lambda: read_labels(fetch(PREDICTIONS)))
     measures = known(lambda: _read_measures(fetch(MEASURES)))
@@ -147,6 +148,7 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
         settings={
             config.PARAMS: params if isinstance(params, Unknown) else dvc_state.flatten(params),
             config.DATASETS: entry if isinstance(entry, Unknown) else dvc_state.flatten(entry),
+            config.WEIGHTS: weights if isinstance(weights, Unknown) else dvc_state.flatten(weights),
             ENVIRONMENT: versions,
         },
         class_names=[] if isinstance(entry, Unknown) else _class_names(entry),
@@ -162,12 +164,15 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
     )
 
 
-def _active_entry(file: str, params: dict[str, Any] | Unknown) -> dict[str, Any]:
+def _active_entry(file: str, params: dict[str, Any] | Unknown, key: str) -> dict[str, Any]:
+    """The entry of a catalogue that a key names; empty where an older side has no such key."""
     if isinstance(params, Unknown):
         raise UserError(params.reason)
-    dataset, entries = params.get("dataset"), config.read(file)
-    if not isinstance(entry := entries.get(str(dataset)), dict):
-        raise UserError(f"{file}: has no entry {dataset}")
+    name = dvc_state.flatten(params).get(key)
+    if name is None and file.endswith(config.WEIGHTS):
+        return {}
+    if not isinstance(entry := config.read(file).get(str(name)), dict):
+        raise UserError(f"{file}: has no entry {name}")
     return entry
 
 

@@ -31,6 +31,7 @@ from stages.lib.core.errors import UserError
 
 PARAMS = "params.yaml"
 DATASETS = "datasets.yaml"
+WEIGHTS = "weights.yaml"
 
 T = TypeVar("T")
 
@@ -216,7 +217,7 @@ def _check_sections(content: dict[str, Any]) -> None:
     if isinstance(content.get("model"), dict):
         models = sorted(path.stem for path in folder.glob("models/[!_]*.py"))
         refusals.refuse_unknown(
-            content["model"], ["architecture", "output", *models], f"{PARAMS}: model"
+            content["model"], ["architecture", "output", "weights", *models], f"{PARAMS}: model"
         )
 
 

@@ -37,7 +37,8 @@ LISTED = {
 # DVC's run cache passes over keys of these names, at any depth: it takes them for sizes of files.
 # In a section such a key has to be declared by its own name too, or a wrong result is restored.
 PASSED_OVER = ("size", "nfiles")
-CONFIGURATION = ("params.yaml", "datasets.yaml", "environment.yaml")  # read key by key
+CATALOGUES = ("datasets.yaml", "weights.yaml")
+CONFIGURATION = ("params.yaml", *CATALOGUES, "environment.yaml")  # read key by key
 OWN = (".checkpoints", ".dvc/cache")  # what training keeps; content under the name of its hash
 PINNED = "data/own"  # whose files are held against the catalogue's SHA-256, as downloads are
 FOLDERS = (
@@ -268,8 +269,8 @@ def covers(key: str, file: str, name: str) -> bool:
     if name == key:
         return True
     inside = not key or name.startswith(f"{key}.")
-    # The sizes of the catalogue's files stand beside a SHA-256, by which each is known
-    pinned = file == "datasets.yaml" and ".files." in name
+    # The sizes of the catalogues' files stand beside a SHA-256, by which each is known
+    pinned = file in CATALOGUES and ".files." in name
     return inside and (pinned or name.rpartition(".")[2] not in PASSED_OVER)
 
 

@@ -1,4 +1,4 @@
-"""The active entry of datasets.yaml."""
+"""The active entries of datasets.yaml and weights.yaml."""
 
 import re
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from stages.lib.core.errors import UserError
 T = TypeVar("T")
 
 LANGUAGES = ("en", "zh")
+NO_WEIGHTS = "none"  # the entry of weights.yaml that has no file
 _LONGEST_NAME = 200  # letters of a class name
 
 # float32 holds a pixel divided by it
@@ -35,17 +36,24 @@ class File(config.Schema, frozen=True):
     ) = None
 
 
-class Entry(config.Schema, frozen=True):
-    """A data set."""
+class Published(config.Schema, frozen=True):
+    """What is published under a licence, in files."""
 
     title: Annotated[str, Meta(description="as its publisher names it")]
-    licence: Annotated[str, Meta(description="of the images and labels")]
+    licence: Annotated[str, Meta(description="of the content")]
     citation: Annotated[str, Meta(description="how it is to be cited")]
-    format: Annotated[str, Meta(description="a module of stages/lib/data/formats/")]
     urls: Annotated[list[str], Meta(description="folders that publish the files, tried in order")]
-    files: Annotated[
-        dict[str, File], Meta(description="the files that the format consists of, by their parts")
-    ]
+    files: Annotated[dict[str, File], Meta(description="what it consists of, by its parts")]
+
+
+class Weights(Published, frozen=True):
+    """Values that a training starts from."""
+
+
+class Entry(Published, frozen=True):
+    """A data set."""
+
+    format: Annotated[str, Meta(description="a module of stages/lib/data/formats/")]
     pixel_max: PixelMax
     class_names: Annotated[
         ClassNames,
@@ -59,14 +67,39 @@ def active(schema: type[T]) -> tuple[str, T]:
     Raises:
         UserError: No such entry, or anything in it is not as ``Entry`` says.
     """
-    dataset = config.value(config.PARAMS, "dataset", str)
-    entries = [name for name in config.read(config.DATASETS) if isinstance(name, str)]
-    config.one_of(dataset, entries, f"{config.PARAMS}: dataset")
-    where = f"{config.DATASETS}: {dataset}"
-    if not re.fullmatch(r"\w[\w-]*", dataset):  # a folder's name and a key of DVC's
-        raise _unexpected(where, "a name of letters, digits, _ and -", repr(dataset))
-    _check(config.checked(config.DATASETS, dataset, Entry), where)
-    return dataset, config.fields(config.DATASETS, dataset, schema)
+    name, entry = _active("dataset", config.DATASETS, Entry)
+    where = f"{config.DATASETS}: {name}"
+    _check_files(entry, where)
+    _check_names(entry.class_names, f"{where}.class_names")
+    return name, config.fields(config.DATASETS, name, schema)
+
+
+def active_weights(schema: type[T]) -> tuple[str, T]:
+    """As ``active``, of the weights that ``model.weights`` names.
+
+    Raises:
+        UserError: No such entry, or anything in it is not as ``Weights`` says.
+    """
+    name, entry = _active("model.weights", config.WEIGHTS, Weights)
+    where = f"{config.WEIGHTS}: {name}"
+    _check_files(entry, where)
+    if entry.files:
+        check_parts(entry.files, ("values",), f"{where}.files")
+        file = entry.files["values"].name
+        if not file.endswith((".keras", ".h5")):
+            raise _unexpected(f"{where}.files.values.name", "a .keras or .h5 file", repr(file))
+    return name, config.fields(config.WEIGHTS, name, schema)
+
+
+def _active(key: str, file: str, kind: type[T]) -> tuple[str, T]:
+    """The name that a key of params.yaml holds, and the entry of a catalogue under it."""
+    name = config.value(config.PARAMS, key, str)
+    entries = [entry for entry in config.read(file) if isinstance(entry, str)]
+    config.one_of(name, entries, f"{config.PARAMS}: {key}")
+    where = f"{file}: {name}"
+    if not re.fullmatch(r"\w[\w-]*", name):  # a folder's name and a key of DVC's
+        raise _unexpected(where, "a name of letters, digits, _ and -", repr(name))
+    return name, config.checked(file, name, kind)
 
 
 def check_parts(parts: Iterable[str], expected: tuple[str, ...], where: str) -> None:
@@ -87,7 +120,7 @@ def names(class_names: ClassNames, language: str) -> list[str]:
     return by_language.get(language, [])
 
 
-def _check(entry: Entry, where: str) -> None:
+def _check_files(entry: Published, where: str) -> None:
     """Checks what the types of the fields do not say."""
     for role, file in entry.files.items():
         if not re.fullmatch(r"[^./\\:*?\"<>|\x00-\x1f][^/\\:*?\"<>|\x00-\x1f]*", file.name):
@@ -101,7 +134,6 @@ def _check(entry: Entry, where: str) -> None:
     for url in entry.urls:
         if not re.match(r"https?://[^/]", url):
             raise _unexpected(f"{where}.urls", "addresses with http:// or https://", repr(url))
-    _check_names(entry.class_names, f"{where}.class_names")
 
 
 def _check_names(class_names: ClassNames, where: str) -> None:
@@ -128,6 +160,7 @@ def _check_names(class_names: ClassNames, where: str) -> None:
 
 
 def _unexpected(where: str, expected: str, found: str) -> UserError:
+    file = where.partition(":")[0]
     return UserError(
-        f"{where}: expected {expected}, found {found}.\nCorrect it in datasets.yaml and run again."
+        f"{where}: expected {expected}, found {found}.\nCorrect it in {file} and run again."
     )

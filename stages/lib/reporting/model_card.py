@@ -33,6 +33,7 @@ def render(dataset: report.Dataset, results: report.Results, data: data_tables.D
     low, high = metrics["accuracy_low"].value, metrics["accuracy_high"].value
     return environment.get_template(TEMPLATE).render(
         dataset=dataset,
+        weights=results.weights,
         name=f"{dataset.name}-{architecture}",
         architecture=architecture,
         values={name: f"{metric.value:.6g}" for name, metric in metrics.items()},

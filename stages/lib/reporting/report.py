@@ -74,10 +74,20 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What was published by others: its title, its licence and how it is to be cited."""
+
+    title: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True)
 class Results:
     """The trained model and its test; N test images, K classes, E epochs.
 
     Attributes:
+        weights: What the training started from, or None.
         run: What was trained.
         training: The last losses and accuracies, the untrained loss, the number of parameters.
         history: E values each.
@@ -89,6 +99,7 @@ class Results:
         misclassified: Test images shown as misclassified with the highest confidence.
     """
 
+    weights: Source | None
     run: stage_outputs.Run
     training: Mapping[str, Any]
     history: Mapping[str, Floats]
@@ -116,6 +127,7 @@ def render(dataset: Dataset, results: Results, data: Data, pngs: Mapping[str, by
     values = {
         "title": dataset.title,
         "dataset": dataset,
+        "weights": results.weights,
         "figures": figures,
         **_summary(results),
         **_results(results),

@@ -63,6 +63,7 @@ class Loop:
             losses of both labels are weighed by these.
         scored: The same network in float32 where ``model`` computes in another precision. The
             values of ``model`` are copied to it before it is scored.
+        first_step: The steps of an earlier loop, so that augment's seeds go on from its.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Loop:
         class_weights: npt.NDArray[np.float32] | None = None,
         mix: Mix | None = None,
         scored: keras.Model | None = None,
+        first_step: int = 0,
     ) -> None:
         import tensorflow as tf
 
@@ -83,6 +85,7 @@ class Loop:
         self._batch_size, self._augment, self._seed = batch_size, augment, seed
         self._class_weights, self._mix = class_weights, mix
         self._scored = scored or model
+        self._first_step = first_step
         self._strategy = tf.distribute.get_strategy()
         self._replicas: int = self._strategy.num_replicas_in_sync
         if not optimizer.built:
@@ -294,7 +297,7 @@ class Loop:
         """A seed, int32 (2,), another one at every step and in every replica."""
         import tensorflow as tf
 
-        iterations = tf.cast(self._optimizer.variables[0].value, tf.int32)
+        iterations = tf.cast(self._optimizer.variables[0].value, tf.int32) + self._first_step
         return tf.stack([self._seed, iterations * self._replicas + _replica()])
 
 

@@ -178,7 +178,7 @@ def test_finds_an_architecture_by_its_file_name() -> None:
 
 def test_an_unknown_name_lists_what_is_there() -> None:
     with pytest.raises(
-        UserError, match=r"expected one of cnn, mlp; found 'mpl'.\nDid you mean 'mlp'"
+        UserError, match=r"expected one of cnn, mlp, pretrained; found 'mpl'.\nDid you mean 'mlp'"
     ):
         architectures.builder("mpl")
 

@@ -47,6 +47,7 @@ class Run:
         names: The class names.
         shade: The brightness of all images.
         metrics: More metrics of the test split.
+        weights: An entry of weights.yaml, or none as before there was such a file.
     """
 
     wrong: dict[int, int] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Run:
     names: list[str] = field(default_factory=lambda: ["cat", "dog", "owl"])
     shade: float = 0.5
     metrics: dict[str, float] = field(default_factory=dict)
+    weights: str = ""
 
     @property
     def predicted(self) -> list[int]:
@@ -118,6 +120,11 @@ class Repository:
         """Writes the parameters and results of a run, and what DVC would record of it."""
         params = {"dataset": run.dataset, "train": {"seed": 1, **run.train}}
         entry = {"title": "Pets", "class_names": run.names}
+        if run.weights:
+            params["model"] = {"weights": run.weights}
+            _yaml(
+                self.path / "weights.yaml", {run.weights: {"title": f"The {run.weights} weights"}}
+            )
         _yaml(self.path / "params.yaml", params)
         _yaml(self.path / "datasets.yaml", {"pets": entry, "birds": {**entry, "title": "Birds"}})
         _yaml(self.path / "environment.yaml", {"numpy": "2.4.6"})

@@ -301,6 +301,24 @@ def test_a_changed_data_set_is_no_comparison(made: Repository) -> None:
     assert "<code>title</code> | <code>Pets</code> | <code>Birds</code>" in found.report
 
 
+def test_other_weights_to_start_from_are_shown_with_their_entry(made: Repository) -> None:
+    made.put(Run(wrong(0, 10), weights="old"))
+    base = made.commit()
+    made.put(Run(wrong(0, 10), weights="new"))
+    report = made.compare("--no-images", base).report
+    assert "<code>model.weights</code> | <code>old</code> | <code>new</code>" in report
+    assert (
+        "<code>title</code> | <code>The old weights</code> | <code>The new weights</code>" in report
+    )
+
+
+def test_a_side_from_before_there_were_weights_is_compared(made: Repository) -> None:
+    made.put(Run(wrong(0, 10), weights="none"))
+    report = made.compare("--no-images").report
+    assert "<code>model.weights</code> | – | <code>none</code>" in report
+    assert "weights.yaml: " not in report
+
+
 def test_other_labels_are_no_comparison(made: Repository) -> None:
     made.put(Run(actual=ACTUAL[::-1]))
     found = made.compare("--fail-if-worse", "--no-images")

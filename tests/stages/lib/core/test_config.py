@@ -421,7 +421,7 @@ def test_a_section_of_params_that_nothing_reads_is_refused(
 
 
 def test_the_committed_configuration_is_read() -> None:
-    for name in ("params.yaml", "datasets.yaml", "environment.yaml"):
+    for name in ("params.yaml", "datasets.yaml", "weights.yaml", "environment.yaml"):
         write((ROOT / name).read_bytes(), name)
         assert config.read(name)
 

@@ -188,3 +188,68 @@ def test_another_entry_may_be_wrong(project: Project) -> None:
     project.datasets["other"] = {"format": "unknown"}
     project.save()
     assert catalogue.active(Some)[0] == "tiny"
+
+
+def test_every_committed_entry_of_weights_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.yaml").write_bytes((ROOT / "weights.yaml").read_bytes())
+    for name in yaml.safe_load((ROOT / "weights.yaml").read_text(encoding="utf-8")):
+        Path("params.yaml").write_text(yaml.safe_dump({"model": {"weights": name}}))
+        found, entry = catalogue.active_weights(catalogue.Weights)
+        assert found == name
+        assert bool(entry.files) == bool(entry.urls) == (name != catalogue.NO_WEIGHTS)
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_the_committed_addresses_and_digests_are_those_that_keras_publishes() -> None:
+    from keras.src.applications import convnext
+
+    entries = yaml.safe_load((ROOT / "weights.yaml").read_text(encoding="utf-8"))
+    published = {name: entry for name, entry in entries.items() if entry["urls"]}
+    assert published
+    for name, entry in published.items():
+        file = entry["files"]["values"]
+        assert file["sha256"] == convnext.WEIGHTS_HASHES[name][1]
+        assert entry["urls"] == [convnext.BASE_WEIGHTS_PATH]
+        assert file["name"] == f"{name}_notop.h5"
+
+
+FILE = {"name": "own.h5", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("licence", None, "own.licence: this key is missing"),
+        ("format", "npz", "own.format: unknown key"),
+        ("files.weights", FILE, "own.files: expected one of values; found 'weights'"),
+        ("files.values.name", "own.npz", "name: expected a .keras or .h5 file, found 'own.npz'"),
+        ("files.values.name", "../own.h5", "name: expected a file name without folders"),
+        ("files.values.sha256", "0" * 63, "sha256: expected 64 digits of 0-9 and a-f"),
+        ("urls", ["x.org/"], "urls: expected addresses with http:// or https://, found 'x.org/'"),
+    ],
+)
+def test_a_wrong_entry_of_weights_is_named(
+    project: Project, key: str, value: object, expected: str
+) -> None:
+    project.weights["own"] = {**project.weights["none"], "files": {"values": dict(FILE)}}
+    project.params["model"]["weights"] = "own"
+    project.save()
+    assert catalogue.active_weights(catalogue.Weights)[0] == "own"
+    change(project.weights["own"], key, value)
+    project.save()
+    with pytest.raises(UserError, match=f"^weights.yaml: .*{expected}") as caught:
+        catalogue.active_weights(catalogue.Weights)
+    assert "datasets.yaml" not in str(caught.value)
+
+
+def test_unknown_weights_get_the_known_ones_and_the_nearest(project: Project) -> None:
+    project.params["model"]["weights"] = "nome"
+    project.save()
+    with pytest.raises(UserError) as caught:
+        catalogue.active_weights(catalogue.Weights)
+    assert str(caught.value) == (
+        "params.yaml: model.weights: expected one of none; found 'nome'.\nDid you mean 'none'?"
+    )

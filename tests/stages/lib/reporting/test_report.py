@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.stages import plot_inputs
 from tests.stages.lib.reporting.test_page import Outline
@@ -176,6 +177,36 @@ def test_page_and_card_say_what_the_temperature_did(tmp_path: Path) -> None:
     )
     assert sentence in words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     assert sentence in (tmp_path / "reports/model_card.md").read_text(encoding="utf-8")
+
+
+def test_page_and_card_say_what_the_training_started_from(tmp_path: Path) -> None:
+    plot_inputs.write(tmp_path)
+    for text in plot_inputs.pages(tmp_path):
+        assert "Started from" not in text
+        assert "tarted from" not in text
+    path = tmp_path / "weights.yaml"
+    catalogue = yaml.safe_load(path.read_text(encoding="utf-8"))
+    catalogue["own"] = {
+        **catalogue["none"],
+        "title": "A <made> model",
+        "licence": "CC BY & more",
+        "citation": "Somebody (2024). https://example.org/x?a=1&b=2",
+        "files": {"values": {"name": "own.keras", "sha256": "0" * 64}},
+    }
+    path.write_text(yaml.safe_dump(catalogue), encoding="utf-8")
+    params = tmp_path / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    params.write_text(text.replace("weights: none", "weights: own"), encoding="utf-8")
+    page, card = plot_inputs.pages(tmp_path)
+    shown = words(page)
+    assert "Started from A <made> model" in shown
+    assert "Licence of the weights CC BY & more" in shown
+    assert "Citation of the weights Somebody (2024)." in shown
+    assert "It started from the weights named below. The validation images" in card.replace(
+        "\n", " "
+    )
+    assert "Started from A \\<made\\> model. Licence of these weights: CC BY & more.\n" in card
+    assert "Somebody (2024). https://example.org/x?a=1&b=2\n" in card
 
 
 @pytest.mark.parametrize(

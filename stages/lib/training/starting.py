@@ -1,0 +1,139 @@
+"""Values that a training starts from instead of those drawn at random.
+
+They come from a model of this project (``.keras``), or are the weights of a network of
+keras.applications as Keras publishes them, without its top (``.h5``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.lib import model_file
+from stages.lib.core import config, files
+from stages.lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+FOLDER = Path("data/weights")
+
+
+def file(name: str, sha256: str) -> Path:
+    """The file that download brought for ``model.weights``.
+
+    Args:
+        name: Its file name.
+        sha256: The SHA-256 of its content in hexadecimal.
+
+    Raises:
+        UserError: It is not there, or not that one.
+    """
+    path = FOLDER / name
+    try:
+        found = files.sha256(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.as_posix()}: not found, though model.weights names it.\n"
+            "Run `dvc repro`, which runs download first."
+        ) from None
+    if found != sha256:
+        raise UserError(
+            f"{path.as_posix()}: expected the weights that model.weights names, SHA-256 "
+            f"{sha256}, found {found}.\nRun `dvc repro`, which runs download first."
+        )
+    return path
+
+
+def assign(model: keras.Model, path: Path, class_names: Sequence[str]) -> list[keras.layers.Layer]:
+    """Gives a model the values of a file.
+
+    Of a ``.keras`` file all are taken, in order; those of the last layer only where the file is of
+    the same classes. A ``.h5`` file is that of the network of keras.applications within the model.
+    Batch normalization in such a network is not trained, so that it keeps its statistics: those of
+    a few small batches would spoil them.
+
+    Args:
+        model: Untrained.
+        path: The file.
+        class_names: K names.
+
+    Returns:
+        The layers that have the file's values, to be frozen, the last layer not among them.
+
+    Raises:
+        UserError: The file is of another network, or no such file.
+    """
+    import keras
+
+    layers, network = weighted_layers(model), backbone(model)
+    if path.suffix == ".keras":
+        saved = weighted_layers(model_file.load(path))
+        same_classes = model_file.read_metadata(path).class_names == list(class_names)
+        _refuse_other_network(layers, saved, path)
+        for mine, its in zip(layers, saved, strict=True):
+            if its is not saved[-1] or same_classes:
+                mine.set_weights(its.get_weights())
+                mine.trainable = its.trainable
+        return layers[:-1]
+    if network is None:
+        raise UserError(
+            f"{config.PARAMS}: model.weights: expected a .keras file for this architecture, found "
+            f"{path.name}, weights of a network of keras.applications.\n"
+            "Set model.architecture: pretrained, or name other weights."
+        )
+    try:
+        network.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:  # what Keras and h5py say
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise UserError(
+            f"{path.as_posix()}: expected the weights of {network.name} without its top, found: "
+            f"{reason}.\nCorrect model.pretrained.backbone or model.weights, and run `dvc repro`."
+        ) from None
+    for layer in weighted_layers(network):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False  # Keras would not hand training=False on to it
+    return weighted_layers(network)
+
+
+def backbone(model: keras.Model) -> keras.Model | None:
+    """The one network that a model holds as a layer; None where there is none, or several."""
+    import keras
+
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return inner[0] if len(inner) == 1 else None
+
+
+def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of a model that have weights, from input to output, also those of inner models."""
+    import keras
+
+    found: list[keras.layers.Layer] = []
+    for layer in model.layers:
+        inner = weighted_layers(layer) if isinstance(layer, keras.Model) else [layer]
+        found += [each for each in inner if each.weights and each not in found]
+    return found
+
+
+def _refuse_other_network(
+    layers: Sequence[keras.layers.Layer], saved: Sequence[keras.layers.Layer], path: Path
+) -> None:
+    def shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
+        return [tuple(weight.shape) for weight in layer.weights]
+
+    def short(layer: keras.layers.Layer) -> str:
+        return f"{type(layer).__name__} {' '.join(str(shape) for shape in shapes(layer))}"
+
+    difference = ""
+    if len(layers) != len(saved):
+        difference = f"{len(layers)} layers with weights, found {len(saved)}"
+    for mine, its in zip(layers[:-1], saved[:-1], strict=False):
+        if shapes(mine) != shapes(its) and not difference:
+            difference = f"{short(mine)} for the layer {mine.name}, found {short(its)}"
+    if difference:
+        raise UserError(
+            f"{path.as_posix()}: expected the weights of the configured network, {difference}.\n"
+            "Set model as it was when that model was trained, or name other weights in "
+            "model.weights, and run `dvc repro`."
+        )

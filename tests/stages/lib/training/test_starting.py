@@ -1,0 +1,196 @@
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.lib import model_file
+from stages.lib.core.errors import UserError
+from stages.lib.training import standardization, starting, temperature, typicality
+from stages.models import cnn, mlp, pretrained
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+BLOCK: dict[str, Any] = {"channels": [4, 6], "convolutions": [1, 2], "dropout": 0.1}
+NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    starting.FOLDER.mkdir(parents=True)
+    return tmp_path
+
+
+def metadata(class_names: Sequence[str]) -> model_file.Metadata:
+    images = np.random.default_rng(0).random((24, 8, 8), np.float32)
+    return model_file.Metadata(
+        class_names=list(class_names),
+        class_names_zh=[],
+        input_shape=[8, 8],
+        input_range=(0.0, 1.0),
+        pixel_max=255.0,
+        resize="pad",
+        background=0.0,
+        outputs="logits",
+        typical=typicality.describe(images),
+    )
+
+
+def stirred(model: Any) -> Any:
+    """The model with other values in every weight, those of batch normalization too."""
+    random = np.random.default_rng(5)
+    for weight in model.weights:
+        weight.assign(random.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def saved(model: Any, class_names: Sequence[str] = NAMES) -> Path:
+    path = starting.FOLDER / "own.keras"
+    model_file.save(model, path, metadata(class_names))
+    return path
+
+
+def published(network: Any, name: str = "network_notop.h5") -> Path:
+    """A file laid out as those of keras.applications are."""
+    import h5py  # type: ignore[import-untyped] # it has no types
+    from keras.src.legacy.saving import legacy_h5_format
+
+    path = starting.FOLDER / name
+    with h5py.File(path, "w") as stream:
+        legacy_h5_format.save_weights_to_hdf5_group(stream, network)
+    return path
+
+
+def equal(first: Any, second: Any) -> bool:
+    pairs = zip(first.weights, second.weights, strict=True)
+    return all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)
+
+
+def refusal(model: Any, path: Path) -> str:
+    with pytest.raises(UserError) as raised:
+        starting.assign(model, path, NAMES)
+    return str(raised.value)
+
+
+DIGEST = hashlib.sha256(b"weights").hexdigest()
+
+
+def test_the_file_of_the_entry_is_found() -> None:
+    path = starting.FOLDER / "own.h5"
+    path.write_bytes(b"weights")
+    assert starting.file("own.h5", DIGEST) == path
+
+
+def test_another_file_or_none_is_refused() -> None:
+    path = starting.FOLDER / "own.h5"
+    with pytest.raises(UserError, match=r"data/weights/own\.h5: not found, though model\.weights"):
+        starting.file("own.h5", DIGEST)
+    path.write_bytes(b"others")
+    with pytest.raises(UserError, match=r"data/weights/own\.h5: expected the weights that model"):
+        starting.file("own.h5", DIGEST)
+
+
+def test_of_the_same_classes_every_value_is_taken() -> None:
+    before = stirred(cnn.build((8, 8), 3, **BLOCK))
+    model = cnn.build((8, 8), 3, **BLOCK)
+    layers = starting.assign(model, saved(before), NAMES)
+    assert equal(model, before)
+    assert layers == starting.weighted_layers(model)[:-1]
+
+
+@pytest.mark.parametrize("names", [["x", "y", "z"], ["a", "b"]])
+def test_of_other_classes_the_last_layer_keeps_its_own_values(names: list[str]) -> None:
+    before = stirred(cnn.build((8, 8), len(names), **BLOCK))
+    model = cnn.build((8, 8), 3, **BLOCK)
+    own = model.layers[-1].get_weights()
+    starting.assign(model, saved(before, names), NAMES)
+    pairs = list(
+        zip(starting.weighted_layers(model), starting.weighted_layers(before), strict=True)
+    )
+    for mine, its in pairs[:-1]:
+        assert equal(mine, its)
+    for value, drawn in zip(model.layers[-1].get_weights(), own, strict=True):
+        assert np.array_equal(value, drawn)
+
+
+def test_what_a_training_put_around_the_network_does_no_harm() -> None:
+    import keras
+
+    before = stirred(cnn.build((8, 8), 3, **BLOCK))
+    images = np.random.default_rng(0).random((30, 8, 8), np.float32)
+    labels = np.arange(30) % 3
+    around = standardization.standardized(before, *standardization.moments(images))
+    around, _ = temperature.calibrated(around, images, labels)
+    around = keras.Model(around.inputs[0], keras.layers.Softmax()(around.outputs[0]))
+    model = cnn.build((8, 8), 3, **BLOCK)
+    starting.assign(model, saved(around), NAMES)
+    assert equal(model, before)
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (
+            {**BLOCK, "channels": [4, 8]},
+            r"Conv2D \(3, 3, 4, 6\) for the layer conv2d_\d+, found Conv2D \(3, 3, 4, 8\)",
+        ),
+        ({**BLOCK, "convolutions": [1, 1]}, "7 layers with weights, found 5"),
+    ],
+)
+def test_another_network_is_refused(other: dict[str, Any], expected: str) -> None:
+    path = saved(cnn.build((8, 8), 3, **other))
+    message = refusal(cnn.build((8, 8), 3, **BLOCK), path)
+    start = "data/weights/own.keras: expected the weights of the configured network, "
+    assert message.startswith(start)
+    assert re.search(expected, message), message
+
+
+def test_a_file_that_is_no_model_is_refused() -> None:
+    path = starting.FOLDER / "own.keras"
+    path.write_bytes(b"no model")
+    assert "expected a Keras model" in refusal(
+        mlp.build((8, 8), 3, hidden_units=[], dropout=0.0), path
+    )
+
+
+def test_a_network_of_keras_applications_takes_its_published_weights() -> None:
+    import keras
+
+    network = stirred(pretrained.network("MobileNetV3Small", (32, 32, 3)))
+    model = pretrained.build((32, 32), 3, backbone="MobileNetV3Small")
+    layers = starting.assign(model, published(network), NAMES)
+    inner = starting.backbone(model)
+    assert inner is not None
+    assert equal(inner, network)
+    assert layers == starting.weighted_layers(inner)
+    normalizing = [each for each in layers if isinstance(each, keras.layers.BatchNormalization)]
+    assert normalizing
+    assert not any(layer.trainable for layer in normalizing)
+    assert all(layer.trainable for layer in layers if layer not in normalizing)
+    images = np.random.default_rng(0).random((4, 32, 32), np.float32)
+    assert np.array_equal(  # batch normalization is as at inference, whatever is asked for
+        *(inner(np.stack([images] * 3, -1), training=training) for training in (True, False))
+    )
+
+
+def test_weights_of_another_network_of_keras_applications_are_refused() -> None:
+    path = published(pretrained.network("MobileNetV2", (32, 32, 3)))
+    model = pretrained.build((32, 32), 3, backbone="MobileNetV3Small")
+    message = refusal(model, path)
+    assert message.startswith("data/weights/network_notop.h5: expected the weights of MobileNetV3")
+    assert "Correct model.pretrained.backbone or model.weights" in message
+    path.write_bytes(b"no weights")
+    assert refusal(model, path).startswith("data/weights/network_notop.h5: expected the weights")
+
+
+def test_published_weights_need_a_network_of_keras_applications() -> None:
+    path = published(mlp.build((8, 8), 3, hidden_units=[4], dropout=0.0))
+    assert refusal(cnn.build((8, 8), 3, **BLOCK), path) == (
+        "params.yaml: model.weights: expected a .keras file for this architecture, found "
+        "network_notop.h5, weights of a network of keras.applications.\n"
+        "Set model.architecture: pretrained, or name other weights."
+    )
