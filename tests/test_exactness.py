@@ -77,6 +77,7 @@ ACTIVE = {
     "model.architecture": PARAMS["model"]["architecture"],
     "model.weights": PARAMS["model"]["weights"],
 }
+MODELS = [path.stem for path in (ROOT / "stages/models").glob("*.py")]
 ENTRIES = {"datasets.yaml": ACTIVE["dataset"], "weights.yaml": ACTIVE["model.weights"]}
 
 
@@ -199,7 +200,7 @@ def expected(name: str, readers: dict[str, set[str]], importers: dict[str, set[s
     prefixes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
     found = set().union(*(readers.get(f"{file}: {prefix}", set()) for prefix in prefixes))
     inactive = (file in ENTRIES and parts[0] != ENTRIES[file]) or (
-        parts[0] == "model" and len(parts) > 2 and parts[1] != ACTIVE["model.architecture"]
+        parts[0] == "model" and parts[1] in MODELS and parts[1] != ACTIVE["model.architecture"]
     )
     assert found or inactive, f"{name}: no stage reads it"
     return found

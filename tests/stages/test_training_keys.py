@@ -460,23 +460,24 @@ def test_frozen_epochs_that_cannot_be(
     assert not MODEL.exists()
 
 
-FROZEN: list[dict[str, Any]] = [
-    {"frozen_epochs": 1},
-    {"frozen_epochs": 2, "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9}},
-    {"frozen_epochs": 3, "keep": "best", "augmentation": {"shift": 1}},
-    {"frozen_epochs": 2, "precision": "bfloat16", "standardize": True},
+FROZEN: list[tuple[str, dict[str, Any]]] = [
+    ("mlp", {"frozen_epochs": 1}),
+    ("mlp", {"frozen_epochs": 2, "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9}}),
+    ("mlp", {"frozen_epochs": 3, "keep": "best", "augmentation": {"shift": 1}}),
+    ("cnn", {"frozen_epochs": 2, "precision": "bfloat16", "standardize": True}),
 ]
 
 
-@pytest.mark.parametrize("keys", FROZEN, ids=str)
+@pytest.mark.parametrize(("network", "keys"), FROZEN, ids=str)
 def test_a_training_with_frozen_epochs_is_resumed_with_the_same_bytes(
+    network: str,
     keys: dict[str, Any],
     ready: Any,
     run_stage: Callable[[str], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cnn = {"channels": [4, 8], "convolutions": [1, 1], "dropout": 0.2}
-    ready.params["model"] |= {"architecture": "cnn", "cnn": cnn}
+    ready.params["model"] |= {"architecture": network, "cnn": cnn}
     start_from(ready, run_stage, epochs=2, label_smoothing=0.0)
     train(ready, run_stage, epochs=4, **keys)
     expected = outputs()

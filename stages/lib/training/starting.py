@@ -35,7 +35,7 @@ def file(name: str, sha256: str) -> Path:
         found = files.sha256(path)
     except FileNotFoundError:
         raise UserError(
-            f"{path.as_posix()}: not found, though model.weights names it.\n"
+            f"{path.as_posix()}: not found, though {config.WEIGHTS} names it.\n"
             "Run `dvc repro`, which runs download first."
         ) from None
     if found != sha256:

@@ -87,7 +87,7 @@ def test_the_file_of_the_entry_is_found() -> None:
 
 def test_another_file_or_none_is_refused() -> None:
     path = starting.FOLDER / "own.h5"
-    with pytest.raises(UserError, match=r"data/weights/own\.h5: not found, though model\.weights"):
+    with pytest.raises(UserError, match=r"data/weights/own\.h5: not found, though weights\.yaml"):
         starting.file("own.h5", DIGEST)
     path.write_bytes(b"others")
     with pytest.raises(UserError, match=r"data/weights/own\.h5: expected the weights that model"):
