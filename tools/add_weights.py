@@ -26,7 +26,9 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 def name_for(source: str) -> str:
     """A name for weights, from the last part of their path or address."""
     last = urllib.parse.unquote(source.rstrip("/\\").replace("\\", "/").rpartition("/")[2])
-    stem = re.sub(r"\.(keras|h5|hdf5)$", "", last.partition("?")[0], flags=re.IGNORECASE)
+    stem = re.sub(
+        r"\.(keras|(weights\.)?h5|hdf5)$", "", last.partition("?")[0], flags=re.IGNORECASE
+    )
     return re.sub(r"\W+", "_", stem).strip("_").lower() or "own"
 
 
@@ -42,7 +44,8 @@ def look_at(path: Path, source: str) -> str:
         start = stream.read(len(_HDF5))
     if start == _HDF5:
         print(f"Weights in HDF5, {path.stat().st_size:,} bytes; train says whether they fit.")
-        return ".h5"
+        own = source.partition("?")[0].lower().endswith(".weights.h5")  # Keras knows it by the name
+        return ".weights.h5" if own else ".h5"
     try:
         names = model_file.read_metadata(path).class_names
     except UserError as error:
@@ -67,7 +70,7 @@ def add(source: str, name: str) -> str:
         given, urls = own_files.arrive(source, "weights", Path(temporary))
         suffix = look_at(given, source)
         path = given if urls else OWN / f"{name}{suffix}"
-        if path.suffix != suffix:
+        if not path.name.endswith(suffix):
             raise UserError(
                 f"{source}: expected the ending {suffix} of such a file, found {path.name}.\n"
                 "Fetch it by hand, and give its path."
@@ -103,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     suffix = add(options.source, name)
     print(f"{config.WEIGHTS} has the entry {name}; fill in its title, licence and citation.")
     print("To start from it, set in params.yaml\n  model:")
-    if suffix == ".h5":
+    if suffix != ".keras":
         print("    architecture: pretrained\n    pretrained:\n      backbone: ITS_NAME_IN_KERAS")
     print(f"    weights: {own_files.as_text(name)}\nand run `dvc repro`.")
 

@@ -107,6 +107,14 @@ def test_weights_of_keras_applications_become_an_entry(
     assert found["files"] == described("some_network_notop.h5", HDF5)
 
 
+def test_weights_that_keras_saves_today_keep_the_ending_by_which_it_knows_them(
+    place: Project,
+) -> None:
+    Path("Net.weights.h5").write_bytes(HDF5)
+    add_weights.main(["Net.weights.h5"])
+    assert entry("net")["files"] == described("net.weights.h5", HDF5)
+
+
 def test_what_comes_from_an_address_is_fetched_from_there_again(
     place: Project, server: Server
 ) -> None:

@@ -71,7 +71,8 @@ def assign(model: keras.Model, path: Path, class_names: Sequence[str]) -> list[k
     if path.suffix == ".keras":
         saved = weighted_layers(model_file.load(path))
         same_classes = model_file.read_metadata(path).class_names == list(class_names)
-        _refuse_other_network(layers, saved, path)
+        compared = slice(None if same_classes else -1)
+        _refuse_other_network(layers[compared], saved[compared], path)
         for mine, its in zip(layers, saved, strict=True):
             if its is not saved[-1] or same_classes:
                 mine.set_weights(its.get_weights())
@@ -128,7 +129,7 @@ def _refuse_other_network(
     difference = ""
     if len(layers) != len(saved):
         difference = f"{len(layers)} layers with weights, found {len(saved)}"
-    for mine, its in zip(layers[:-1], saved[:-1], strict=False):
+    for mine, its in zip(layers, saved, strict=False):
         if shapes(mine) != shapes(its) and not difference:
             difference = f"{short(mine)} for the layer {mine.name}, found {short(its)}"
     if difference:

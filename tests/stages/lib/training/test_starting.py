@@ -177,6 +177,17 @@ def test_a_network_of_keras_applications_takes_its_published_weights() -> None:
     )
 
 
+def test_weights_that_keras_saves_today_are_taken_too() -> None:
+    network = stirred(pretrained.network("MobileNetV3Small", (32, 32, 3)))
+    path = starting.FOLDER / "own.weights.h5"
+    network.save_weights(path)
+    model = pretrained.build((32, 32, 3), 3, backbone="MobileNetV3Small")
+    starting.assign(model, path, NAMES)
+    inner = starting.backbone(model)
+    assert inner is not None
+    assert equal(inner, network)
+
+
 def test_weights_of_another_network_of_keras_applications_are_refused() -> None:
     path = published(pretrained.network("MobileNetV2", (32, 32, 3)))
     model = pretrained.build((32, 32), 3, backbone="MobileNetV3Small")
@@ -194,3 +205,15 @@ def test_published_weights_need_a_network_of_keras_applications() -> None:
         "network_notop.h5, weights of a network of keras.applications.\n"
         "Set model.architecture: pretrained, or name other weights."
     )
+
+
+def test_another_last_layer_of_the_same_classes_is_refused() -> None:
+    import keras
+
+    def network(bias: bool) -> Any:
+        layers = [keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(3, use_bias=bias)]
+        return keras.Sequential(layers)
+
+    message = refusal(network(True), saved(network(False)))
+    assert "expected the weights of the configured network, Dense (5, 3) (3,) for the " in message
+    starting.assign(network(True), saved(network(False), ["x", "y", "z"]), NAMES)
