@@ -1269,6 +1269,8 @@ COMMANDS: dict[str, Callable[[Repository], Finished]] = {
     "…Parameters 'normalize… are missing from 'params.yaml'…": repro_after(
         "\nnormalize:", "\nnormalise:"
     ),
+    "…Parameters … are missing from 'weights.yaml'…": repro_after("weights: none", "weights: nome"),
+    "…failed to parse …Could not find 'model.weights'…": repro_after("  weights: none", "  #"),
     "…failed to parse …Could not find 'dataset'…": without_params,
     "…unable to read: 'params.yaml', YAML file structure is corrupted…": repro_after(
         "dataset: digits", "dataset: [digits"
