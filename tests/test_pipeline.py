@@ -73,6 +73,7 @@ def pipeline(repository: Any, write_idx: Callable[..., Path]) -> Pipeline:
     return Pipeline(repository, write_idx)
 
 
+@pytest.mark.slow
 def test_running_again_gives_the_same_bytes_and_a_change_runs_what_it_affects(
     pipeline: Pipeline,
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_misspelt_key_stops_the_pipeline_with_its_name(pipeline: Pipeline) -> 
         pipeline.set("dataset", "tiny")
 
 
+@pytest.mark.slow
 def test_each_size_has_its_own_result_though_the_run_cache_passes_over_the_key(
     pipeline: Pipeline,
 ) -> None:

@@ -19,18 +19,20 @@ from tests.conftest import ROOT
 from tests.faults.injection import KINDS, MODES
 from tests.faults.prepared import ENVIRONMENT, STAGES
 
+IN_TURN = ("train", "evaluate")  # their operations are struck in one way each, for time
+
 
 def modes(stage: str) -> tuple[str, ...]:
-    """How the operations of a stage are struck, each of a training's in one of two ways."""
+    """How the operations of a stage are struck; those of ``IN_TURN`` in these ways in turn."""
     return MODES if stage != "train" else ("fails", "dies")
 
 
 def strikes(
     stage: str, counts: Mapping[str, int], modes: Sequence[str]
 ) -> Iterator[tuple[str, int, str]]:
-    """Kind, number and mode of each fault: each operation in each mode, of a training in turn."""
+    """Kind, number and mode of each fault: each operation in each mode, or in one in turn."""
     for kind, (at, mode) in itertools.product(KINDS, enumerate(modes)):
-        first, step = (1 + at, len(modes)) if stage == "train" else (1, 1)
+        first, step = (1 + at, len(modes)) if stage in IN_TURN else (1, 1)
         for number in range(first, counts[kind] + 1, step):
             yield kind, number, mode
 

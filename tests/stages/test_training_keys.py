@@ -461,10 +461,9 @@ def test_frozen_epochs_that_cannot_be(
 
 
 FROZEN: list[tuple[str, dict[str, Any]]] = [
-    ("mlp", {"frozen_epochs": 1}),
     ("mlp", {"frozen_epochs": 2, "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9}}),
     ("mlp", {"frozen_epochs": 3, "keep": "best", "augmentation": {"shift": 1}}),
-    ("cnn", {"frozen_epochs": 2, "precision": "bfloat16", "standardize": True}),
+    ("cnn", {"frozen_epochs": 1, "precision": "bfloat16", "standardize": True}),
 ]
 
 
