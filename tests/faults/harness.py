@@ -65,7 +65,8 @@ class Trial:
     Args:
         name: The stage.
         work: An empty folder to work in.
-        draws: Whether plot draws its figures each time; else once for all, for it takes long.
+        draws: Whether plot draws its figures each time, else once for all, for it takes long; and
+            whether train starts from a model.
     """
 
     def __init__(self, name: str, work: Path, draws: bool = False) -> None:
@@ -73,7 +74,7 @@ class Trial:
         work.mkdir(exist_ok=True)
         self.folder, self.log, self.counted = work / "folder", work / "log", work / "counts"
         self.prepared, self.outputs = work / "prepared", OUTPUTS[name]
-        prepare(name, self.prepared)
+        prepare(name, self.prepared, start=draws)
         if name == "evaluate":
             self.train_model()
         if name == "plot" and not draws:

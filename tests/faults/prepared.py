@@ -53,20 +53,30 @@ model_file.save(keras.Sequential(network), pathlib.Path(sys.argv[1]), metadata)
 ENVIRONMENT = {"DATASET_CACHE": "cache", "DATASET_MIRROR": "mirror"}  # in the working folder
 
 
-def prepare(stage: str, folder: Path) -> None:
-    """Writes what the stage reads; evaluate's model is left to train."""
+def prepare(stage: str, folder: Path, start: bool = True) -> None:
+    """Writes what the stage reads; evaluate's model is left to train.
+
+    Args:
+        stage: Its name.
+        folder: Is made.
+        start: Whether a training starts from a model, which takes longer and writes no more.
+    """
     folder.mkdir()
     if stage == "plot":
         plot_inputs.write(folder)
     else:
-        _write_configuration(folder, _start() if stage in ("train", "evaluate") else b"weights")
+        trained = stage in ("train", "evaluate")
+        _write_configuration(folder, _start() if trained and start else b"weights")
     if stage == "normalize":
         for source in ("mirror/tiny", "data/embedded"):
             shutil.copytree(folder / source, folder / "data/raw", dirs_exist_ok=True)
     if stage in ("train", "evaluate"):
         _write_splits(folder)
         (folder / "data/weights").mkdir()
-        (folder / "data/weights/start.keras").write_bytes(_start())
+        if start:
+            (folder / "data/weights/start.keras").write_bytes(_start())
+        else:
+            _start_from_none(folder)
     for output in OUTPUTS[stage]:
         path = folder / output
         if path.suffix:
@@ -153,6 +163,17 @@ def _write_splits(folder: Path) -> None:
         images = random.random((count, 4, 4), np.float32) * 0.2 + 0.8 * labels[:, None, None]
         split = split_file.Split(images.astype(np.float32), labels, ["low", "high"], [], 255.0)
         split_file.write(folder / f"data/normalized/{name}.npz", split)
+
+
+def _start_from_none(folder: Path) -> None:
+    for name in (pipeline.PARAMS, "weights.yaml"):
+        path = folder / name
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if name == pipeline.PARAMS:
+            content["model"]["weights"] = "none"
+        else:
+            content["none"] = {**content["start"], "files": {}}
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 @functools.cache
