@@ -10,7 +10,6 @@ folder of their own. The table is written to benchmarks/starting.md.
 """
 
 import argparse
-import gzip
 import hashlib
 import json
 import shutil
@@ -25,6 +24,7 @@ import yaml
 
 from benchmarks import machine, side_by_side
 from benchmarks.side_by_side import ROOT
+from stages.lib.data.formats import idx
 
 TABLE = ROOT / "benchmarks/starting.md"
 A_CLASS = 10
@@ -172,10 +172,9 @@ def mnist(mirror: Path) -> dict[str, Any]:
     """The arrays of MNIST, by the names that Keras gives them."""
     arrays: dict[str, Any] = {}
     for part, prefix in (("train", "train"), ("test", "t10k")):
-        for kind, letter, offset in (("images-idx3", "x", 16), ("labels-idx1", "y", 8)):
-            with gzip.open(mirror / f"mnist/{prefix}-{kind}-ubyte.gz") as stream:
-                arrays[f"{letter}_{part}"] = np.frombuffer(stream.read(), np.uint8, -1, offset)
-        arrays[f"x_{part}"] = arrays[f"x_{part}"].reshape(-1, 28, 28)
+        for kind, letter, axes in (("images-idx3", "x", 3), ("labels-idx1", "y", 1)):
+            path = mirror / f"mnist/{prefix}-{kind}-ubyte.gz"
+            arrays[f"{letter}_{part}"] = idx.read_array(path, (axes,))
     return arrays
 
 

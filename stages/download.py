@@ -66,8 +66,8 @@ def own(file: catalogue.File) -> Path | None:
     if digest != file.sha256:
         raise UserError(
             f"{path.as_posix()}: expected SHA-256 {file.sha256}, found {digest}.\n"
-            f"Restore the file with `dvc checkout {path.as_posix()}`, or add it again, a data set "
-            "with `python -m tools.add_dataset`."
+            f"Restore the file with `dvc checkout {path.as_posix()}`, or add it again with "
+            "`python -m tools.add_dataset`, weights with `python -m tools.add_weights`."
         )
     return path
 

@@ -18,6 +18,7 @@ from stages.download import OWN
 from stages.lib import model_file
 from stages.lib.core import config, errors
 from stages.lib.core.errors import UserError
+from stages.lib.data import catalogue
 from tools.lib import own_files
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -100,9 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", help="of the weights; by default from the source")
     parser.add_argument("--replace", action="store_true", help="an entry of that name")
     options = parser.parse_args(arguments)
-    name = own_files.checked_name(
-        options.name or name_for(options.source), config.WEIGHTS, options.replace
-    )
+    name = options.name or name_for(options.source)
+    own_files.checked_name(name, config.WEIGHTS, options.replace and name != catalogue.NO_WEIGHTS)
     suffix = add(options.source, name)
     print(f"{config.WEIGHTS} has the entry {name}; fill in its title, licence and citation.")
     print("To start from it, set in params.yaml\n  model:")

@@ -31,23 +31,12 @@ OUTPUTS["normalize"] = [
 CODE = ("stages",)
 START = """
 import pathlib, sys
-import keras, numpy
+import keras
 from stages.lib import model_file
-from stages.lib.training import typicality
+from tests.tools import model_fixtures
 network = [keras.Input((4, 4)), keras.layers.Flatten()]
 network += [keras.layers.Dense(4, activation="relu"), keras.layers.Dense(3)]
-images = numpy.random.default_rng(0).random((24, 4, 4), numpy.float32)
-metadata = model_file.Metadata(
-    class_names=["a", "b", "c"],
-    class_names_zh=[],
-    input_shape=[4, 4],
-    input_range=(0.0, 1.0),
-    pixel_max=255.0,
-    resize="pad",
-    background=0.0,
-    outputs="logits",
-    typical=typicality.describe(images),
-)
+metadata = model_fixtures.metadata((4, 4))
 model_file.save(keras.Sequential(network), pathlib.Path(sys.argv[1]), metadata)
 """
 ENVIRONMENT = {"DATASET_CACHE": "cache", "DATASET_MIRROR": "mirror"}  # in the working folder

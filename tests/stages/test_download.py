@@ -211,18 +211,23 @@ def weights(project: Project) -> list[str]:
     return sorted(path.name for path in (project.path / "data/weights").iterdir())
 
 
+def start_from(project: Project, path: Path) -> None:
+    """Makes a new file the configured weights."""
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    file = {"name": path.name, "sha256": hashlib.sha256(b"weights").hexdigest()}
+    project.weights["own"] = {**project.weights["none"], "files": {"values": file}}
+    project.params["model"]["weights"] = "own"
+    project.save()
+
+
 def test_weights_to_start_from_are_fetched_as_data_are(
     project: Project, run_stage: Callable[[str], Finished]
 ) -> None:
     assert run_stage("download").code == 0
     assert weights(project) == []
     path = project.mirror / "weights/own.h5"
-    path.parent.mkdir()
-    path.write_bytes(b"weights")
-    file = {"name": "own.h5", "sha256": hashlib.sha256(b"weights").hexdigest()}
-    project.weights["own"] = {**project.weights["none"], "files": {"values": file}}
-    project.params["model"]["weights"] = "own"
-    project.save()
+    start_from(project, path)
     done = run_stage("download")
     assert (done.code, done.err) == (0, "")
     assert "own.h5: 7 bytes, SHA-256 as published" in done.out
@@ -242,12 +247,7 @@ def test_weights_of_ones_own_are_taken_from_data_own(
     project: Project, run_stage: Callable[[str], Finished]
 ) -> None:
     path = project.path / "data/own/own.keras"
-    path.parent.mkdir()
-    path.write_bytes(b"weights")
-    file = {"name": "own.keras", "sha256": hashlib.sha256(b"weights").hexdigest()}
-    project.weights["own"] = {**project.weights["none"], "files": {"values": file}}
-    project.params["model"]["weights"] = "own"
-    project.save()
+    start_from(project, path)
     assert run_stage("download").code == 0
     assert weights(project) == ["own.keras"]
     path.write_bytes(b"edited")

@@ -303,6 +303,24 @@ def test_augmented_images_are_kept_beside_the_originals(
     assert split_file.read(REPORTS / "augmented.npz").images.shape == (0, 4, 4)
 
 
+def interrupt_and_run_again(
+    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that ends after its second epoch, and one that goes on from there."""
+    save = checkpoint.Checkpoint.save
+
+    def ending(self: checkpoint.Checkpoint, variables: Any, rows: Any) -> None:
+        save(self, variables, rows)
+        if len(rows) == 2:
+            raise MemoryError("enough for a test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "save", ending)
+        assert "enough for a test" in run_stage("train").message
+    resumed = train(ready, run_stage)
+    assert "Going on after epoch 2" in resumed.out
+
+
 INTERRUPTED: list[dict[str, Any]] = [
     {"augmentation": {"flip_vertical": True, "brightness": 0.2, "contrast": 0.3, "cutmix": 1}},
     {"augmentation": {"mixup": 0.2}},
@@ -323,18 +341,7 @@ def test_interrupted_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
 ) -> None:
     train(overfitting, run_stage, epochs=5, **keys)
     expected = outputs()
-    save = checkpoint.Checkpoint.save
-
-    def ending(self: checkpoint.Checkpoint, variables: Any, rows: Any) -> None:
-        save(self, variables, rows)
-        if len(rows) == 2:
-            raise MemoryError("enough for a test")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoint, "save", ending)
-        assert "enough for a test" in run_stage("train").message
-    resumed = train(overfitting, run_stage)
-    assert "Going on after epoch 2" in resumed.out
+    interrupt_and_run_again(overfitting, run_stage, monkeypatch)
     assert outputs() == expected
 
 
@@ -482,18 +489,7 @@ def test_a_training_with_frozen_epochs_is_resumed_with_the_same_bytes(
     expected = outputs()
     train(ready, run_stage)
     assert outputs() == expected
-    save = checkpoint.Checkpoint.save
-
-    def ending(self: checkpoint.Checkpoint, variables: Any, rows: Any) -> None:
-        save(self, variables, rows)
-        if len(rows) == 2:
-            raise MemoryError("enough for a test")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoint, "save", ending)
-        assert "enough for a test" in run_stage("train").message
-    resumed = train(ready, run_stage)
-    assert "Going on after epoch 2" in resumed.out
+    interrupt_and_run_again(ready, run_stage, monkeypatch)
     assert outputs() == expected
     last = history()[(metrics().get("best_epoch") or 4) - 1]
     assert scores("validation")[0] == pytest.approx(last["val_loss"], rel=1e-3)

@@ -136,6 +136,8 @@ def test_an_entry_is_replaced(model: Path) -> None:
     with pytest.raises(UserError, match="expected a new name, found an entry leaves"):
         add_weights.main([str(model), "--name", "leaves"])
     add_weights.main([str(model), "--name", "leaves", "--replace"])
+    with pytest.raises(UserError, match="expected a new name, found an entry none"):
+        add_weights.main([str(model), "--name", "none", "--replace"])
     assert entry("leaves")["licence"] == "CC0"
     assert entry("leaves")["files"] == described("leaves.keras", model.read_bytes())
 

@@ -169,7 +169,7 @@ def _active_entry(file: str, params: dict[str, Any] | Unknown, key: str) -> dict
     if isinstance(params, Unknown):
         raise UserError(params.reason)
     name = dvc_state.flatten(params).get(key)
-    if name is None and file.endswith(config.WEIGHTS):
+    if name is None and key == "model.weights":
         return {}
     if not isinstance(entry := config.read(file).get(str(name)), dict):
         raise UserError(f"{file}: has no entry {name}")

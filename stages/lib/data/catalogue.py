@@ -83,7 +83,10 @@ def active_weights(schema: type[T]) -> tuple[str, T]:
     name, entry = _active("model.weights", config.WEIGHTS, Weights)
     where = f"{config.WEIGHTS}: {name}"
     _check_files(entry, where)
-    if entry.files:
+    if name == NO_WEIGHTS:
+        if entry.files:
+            raise _unexpected(f"{where}.files", "no file", ", ".join(entry.files))
+    else:
         check_parts(entry.files, ("values",), f"{where}.files")
         file = entry.files["values"].name
         if not file.endswith((".keras", ".h5")):

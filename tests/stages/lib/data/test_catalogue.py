@@ -225,6 +225,7 @@ FILE = {"name": "own.h5", "sha256": "0" * 64}
         ("licence", None, "own.licence: this key is missing"),
         ("format", "npz", "own.format: unknown key"),
         ("files.weights", FILE, "own.files: expected one of values; found 'weights'"),
+        ("files", {}, "own.files: expected values, found no values"),
         ("files.values.name", "own.npz", "name: expected a .keras or .h5 file, found 'own.npz'"),
         ("files.values.name", "../own.h5", "name: expected a file name without folders"),
         ("files.values.sha256", "0" * 63, "sha256: expected 64 digits of 0-9 and a-f"),
@@ -243,6 +244,13 @@ def test_a_wrong_entry_of_weights_is_named(
     with pytest.raises(UserError, match=f"^weights.yaml: .*{expected}") as caught:
         catalogue.active_weights(catalogue.Weights)
     assert "datasets.yaml" not in str(caught.value)
+
+
+def test_the_entry_of_no_weights_has_no_file(project: Project) -> None:
+    project.weights["none"]["files"] = {"values": FILE}
+    project.save()
+    with pytest.raises(UserError, match=r"weights\.yaml: none\.files: expected no file, found val"):
+        catalogue.active_weights(catalogue.Weights)
 
 
 def test_unknown_weights_get_the_known_ones_and_the_nearest(project: Project) -> None:

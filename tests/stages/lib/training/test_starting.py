@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from stages.lib import model_file
 from stages.lib.core.errors import UserError
-from stages.lib.training import standardization, starting, temperature, typicality
+from stages.lib.training import standardization, starting, temperature
 from stages.models import cnn, mlp, pretrained
+from tests.tools import model_fixtures
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -25,21 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def metadata(class_names: Sequence[str]) -> model_file.Metadata:
-    images = np.random.default_rng(0).random((24, 8, 8), np.float32)
-    return model_file.Metadata(
-        class_names=list(class_names),
-        class_names_zh=[],
-        input_shape=[8, 8],
-        input_range=(0.0, 1.0),
-        pixel_max=255.0,
-        resize="pad",
-        background=0.0,
-        outputs="logits",
-        typical=typicality.describe(images),
-    )
-
-
 def stirred(model: Any) -> Any:
     """The model with other values in every weight, those of batch normalization too."""
     random = np.random.default_rng(5)
@@ -50,7 +37,10 @@ def stirred(model: Any) -> Any:
 
 def saved(model: Any, class_names: Sequence[str] = NAMES) -> Path:
     path = starting.FOLDER / "own.keras"
-    model_file.save(model, path, metadata(class_names))
+    metadata = msgspec.structs.replace(
+        model_fixtures.metadata((8, 8)), class_names=list(class_names)
+    )
+    model_file.save(model, path, metadata)
     return path
 
 
