@@ -424,8 +424,9 @@ def test_none_starts_from_none_though_a_file_of_an_entry_before_lies_there(
     assert outputs() == expected
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_frozen_layers_are_trained_when_the_frozen_epochs_are_over(
-    ready: Any, run_stage: Callable[[str], Any]
+    precision: str, ready: Any, run_stage: Callable[[str], Any]
 ) -> None:
     import keras
 
@@ -436,7 +437,7 @@ def test_frozen_layers_are_trained_when_the_frozen_epochs_are_over(
 
     start_from(ready, run_stage, epochs=3)
     before = hidden(OWN)
-    train(ready, run_stage, frozen_epochs=3)
+    train(ready, run_stage, frozen_epochs=3, precision=precision)
     assert np.array_equal(hidden(MODEL), before)
     frozen, rates = history(), [row["learning_rate"] for row in history()]
     train(ready, run_stage, epochs=5, fine_tuning_factor=0.01)

@@ -73,6 +73,15 @@ def test_frozen_layers_stay_as_they_are_until_the_second_phase() -> None:
 
 
 @pytest.mark.usefixtures("tensorflow")
+def test_the_second_phase_draws_its_augmentation_from_other_seeds() -> None:
+    trained = Trained(2)
+    assert trained.phases.of(1)._step_seed().numpy().tolist() == [0, 0]
+    assert trained.phases.of(3)._step_seed().numpy().tolist() == [0, 2 * STEPS]
+    trained.epoch(3)
+    assert trained.phases.of(3)._step_seed().numpy().tolist() == [0, 3 * STEPS]
+
+
+@pytest.mark.usefixtures("tensorflow")
 def test_at_the_end_nothing_is_frozen_but_what_was_so_before() -> None:
     trained = Trained(2)
     trained.epoch(1)

@@ -92,6 +92,15 @@ def test_of_the_same_classes_every_value_is_taken() -> None:
     assert layers == starting.weighted_layers(model)[:-1]
 
 
+def test_layers_that_are_not_trained_in_the_file_are_not_trained_from_there() -> None:
+    before = cnn.build((8, 8), 3, **BLOCK)
+    starting.weighted_layers(before)[1].trainable = False  # as batch normalization in a backbone
+    model = cnn.build((8, 8), 3, **BLOCK)
+    starting.assign(model, saved(before), NAMES)
+    trainable = [layer.trainable for layer in starting.weighted_layers(model)]
+    assert trainable == [True, False, *[True] * (len(trainable) - 2)]
+
+
 @pytest.mark.parametrize("names", [["x", "y", "z"], ["a", "b"]])
 def test_of_other_classes_the_last_layer_keeps_its_own_values(names: list[str]) -> None:
     before = stirred(cnn.build((8, 8), len(names), **BLOCK))
