@@ -72,14 +72,15 @@ def own(file: catalogue.File) -> Path | None:
     return path
 
 
-def fetched(folder: str, urls: list[str], file: catalogue.File) -> Path:
+def fetched(folder: str, urls: list[str], file: catalogue.File, instead: str) -> Path:
     """The path of a file in the cache of downloads.
 
     Raises:
         UserError: It is nowhere, and cannot be fetched.
     """
     try:
-        return fetch.fetch(fetch.RemoteFile(folder, file.name, file.sha256, urls, file.size))
+        remote = fetch.RemoteFile(folder, file.name, file.sha256, urls, file.size, instead)
+        return fetch.fetch(remote)
     except UserError:
         path = OWN / file.name
         if not Path(f"{path}.dvc").is_file():
@@ -90,13 +91,14 @@ def fetched(folder: str, urls: list[str], file: catalogue.File) -> Path:
         ) from None
 
 
-def bring(entry: Entry, folder: str, target: Path) -> None:
+def bring(entry: Entry, folder: str, target: Path, instead: str) -> None:
     """Writes the files of an entry into a folder, whole or not at all.
 
     Args:
         entry: Of a catalogue.
         folder: Of the files in mirrors and in the cache of downloads.
         target: The folder.
+        instead: What to set in params.yaml to do without.
 
     Raises:
         UserError: One is nowhere, cannot be fetched, or has another content.
@@ -106,15 +108,15 @@ def bring(entry: Entry, folder: str, target: Path) -> None:
         temporary.mkdir()
         for file in entry.files.values():
             held = embedded(file) if file.name in in_git else own(file)
-            source = held or fetched(folder, entry.urls, file)
+            source = held or fetched(folder, entry.urls, file, instead)
             shutil.copyfile(source, temporary / file.name)
             print(f"{file.name}: {source.stat().st_size:,} bytes, SHA-256 as published")
 
 
 def main(settings: Settings) -> None:
     """Writes data/raw/ and data/weights/."""
-    bring(settings.entry, settings.dataset, RAW)
-    bring(settings.weights, "weights", WEIGHTS)
+    bring(settings.entry, settings.dataset, RAW, "dataset: digits")
+    bring(settings.weights, "weights", WEIGHTS, "model.weights: none")
     print(f"{settings.dataset}: {len(settings.entry.files)} files in {RAW.as_posix()}/")
 
 

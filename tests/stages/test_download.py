@@ -252,3 +252,13 @@ def test_weights_of_ones_own_are_taken_from_data_own(
     assert weights(project) == ["own.keras"]
     path.write_bytes(b"edited")
     assert "data/own/own.keras: expected SHA-256" in run_stage("download").message
+
+
+def test_weights_that_cannot_be_fetched_can_be_done_without(
+    project: Project, run_stage: Callable[[str], Finished]
+) -> None:
+    start_from(project, project.mirror / "weights/own.h5")
+    (project.mirror / "weights/own.h5").unlink()
+    message = run_stage("download").message
+    assert message.startswith("weights/own.h5: could not be fetched; tried nothing, as no address")
+    assert message.endswith("or set `model.weights: none` in params.yaml, which needs no network.")

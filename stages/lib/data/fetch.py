@@ -36,6 +36,7 @@ class RemoteFile:
         sha256: The SHA-256 of its content in hexadecimal.
         urls: The folders that publish it.
         size: Its size in bytes, where the catalogue states it; no more is taken from a server.
+        instead: What to set in params.yaml to do without the file.
     """
 
     folder: str
@@ -43,6 +44,7 @@ class RemoteFile:
     sha256: str
     urls: Sequence[str]
     size: int | None = None
+    instead: str = "dataset: digits"
 
 
 class _UnavailableError(Exception):
@@ -129,7 +131,7 @@ def _download(prefixes: Sequence[str], target: Path, file: RemoteFile) -> Path:
     raise UserError(
         f"{where}: could not be fetched; tried {tried or 'nothing, as no address is known'}.\n"
         f"Set DATASET_MIRROR to a folder or URL that holds {where}, or put the file at "
-        f"{target.as_posix()}, or set `dataset: digits` in params.yaml, which needs no network."
+        f"{target.as_posix()}, or set `{file.instead}` in params.yaml, which needs no network."
     )
 
 
