@@ -11,7 +11,8 @@ from stages.lib.data import catalogue, fetch
 EMBEDDED = Path("data/embedded")
 OWN = Path("data/own")  # no dep: which of its files is taken, the SHA-256 in a catalogue says
 RAW = Path("data/raw")
-WEIGHTS = Path("data/weights")  # empty where a training starts from none
+WEIGHTS = Path("data/weights")
+SUMS = "SHA256SUMS"  # of the weights, as sha256sum writes it; DVC warns of an empty folder
 
 
 class Entry(config.Schema, frozen=True):
@@ -91,8 +92,8 @@ def fetched(folder: str, urls: list[str], file: catalogue.File, instead: str) ->
         ) from None
 
 
-def bring(entry: Entry, folder: str, target: Path, instead: str) -> None:
-    """Writes the files of an entry into a folder, whole or not at all.
+def copy(entry: Entry, folder: str, target: Path, instead: str) -> None:
+    """Copies the files of an entry into a new folder.
 
     Args:
         entry: Of a catalogue.
@@ -104,19 +105,23 @@ def bring(entry: Entry, folder: str, target: Path, instead: str) -> None:
         UserError: One is nowhere, cannot be fetched, or has another content.
     """
     in_git = {path.name for path in EMBEDDED.iterdir()}
-    with files.replacing(target) as temporary:
-        temporary.mkdir()
-        for file in entry.files.values():
-            held = embedded(file) if file.name in in_git else own(file)
-            source = held or fetched(folder, entry.urls, file, instead)
-            shutil.copyfile(source, temporary / file.name)
-            print(f"{file.name}: {source.stat().st_size:,} bytes, SHA-256 as published")
+    target.mkdir()
+    for file in entry.files.values():
+        held = embedded(file) if file.name in in_git else own(file)
+        source = held or fetched(folder, entry.urls, file, instead)
+        shutil.copyfile(source, target / file.name)
+        print(f"{file.name}: {source.stat().st_size:,} bytes, SHA-256 as published")
 
 
 def main(settings: Settings) -> None:
-    """Writes data/raw/ and data/weights/."""
-    bring(settings.entry, settings.dataset, RAW, "dataset: digits")
-    bring(settings.weights, "weights", WEIGHTS, "model.weights: none")
+    """Writes data/raw/ and data/weights/, each whole or not at all."""
+    with files.replacing(RAW) as temporary:
+        copy(settings.entry, settings.dataset, temporary, "dataset: digits")
+    weights = settings.weights
+    with files.replacing(WEIGHTS) as temporary:
+        copy(weights, "weights", temporary, "model.weights: none")
+        sums = [f"{file.sha256}  {file.name}\n" for file in weights.files.values()]
+        (temporary / SUMS).write_text("".join(sums), encoding="utf-8", newline="\n")
     print(f"{settings.dataset}: {len(settings.entry.files)} files in {RAW.as_posix()}/")
 
 

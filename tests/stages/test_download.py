@@ -208,7 +208,14 @@ def test_the_sizes_in_the_catalogue_are_those_of_the_published_files(mirror: Pat
 
 
 def weights(project: Project) -> list[str]:
-    return sorted(path.name for path in (project.path / "data/weights").iterdir())
+    """The files of weights, which are as SHA256SUMS says."""
+    folder = project.path / "data/weights"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names.pop(0) == "SHA256SUMS"  # there is one, lest DVC warns of an empty folder
+    digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+    sums = [f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)]
+    assert (folder / "SHA256SUMS").read_text(encoding="utf-8") == "".join(sums)
+    return names
 
 
 def start_from(project: Project, path: Path) -> None:

@@ -82,9 +82,14 @@ def _sgd(optimizer: keras.optimizers.SGD) -> Update:
 
 
 def _is_plain(layer: keras.layers.BatchNormalization) -> bool:
-    """Whether batch normalization is over images' last axis and nothing special."""
+    """Whether batch normalization is over images' last axis and nothing special.
+
+    ``layer.input`` would say so too, and not of a layer that is part of another.
+    """
     special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
-    return not special and len(layer.input.shape) == 4 and layer.axis in (-1, 3)
+    return bool(
+        layer.built and not special and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
+    )
 
 
 def _batch_norm(layer: keras.layers.BatchNormalization) -> Callable[..., tf.Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,37 @@ def test_equals_keras_with_batch_normalization_and_weight_decay(name: str) -> No
     ours, theirs = network(normalize=True), network(normalize=True)
     train(ours, optimizers.make(name, 0.05))
     train_by_keras(theirs, optimizers.make(name, 0.05))
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
+
+
+def test_equals_keras_with_batch_normalization_within_a_layer_of_ones_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    class Block(keras.layers.Layer):  # as its author writes it, without a word about shapes
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = keras.layers.Conv2D(3, 3, use_bias=False)
+            self.second = keras.layers.BatchNormalization()
+
+        def call(self, images: Any, training: bool | None = None) -> Any:
+            return self.second(self.first(images), training=training)
+
+    def model() -> Any:
+        keras.utils.set_random_seed(5)
+        layers = [keras.layers.Reshape((4, 4, 1)), Block(), keras.layers.Flatten()]
+        return keras.Sequential([keras.Input((4, 4)), *layers, keras.layers.Dense(3)])
+
+    fused = mock.Mock(wraps=tf.raw_ops.FusedBatchNormV3)
+    ours, theirs = model(), model()
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.raw_ops, "FusedBatchNormV3", fused)
+        train(ours, optimizers.make("adam", 0.05))
+    assert fused.called
+    train_by_keras(theirs, optimizers.make("adam", 0.05))
     for mine, other in zip(ours.variables, theirs.variables, strict=True):
         assert mine.numpy() == pytest.approx(other.numpy(), rel=2e-3, abs=2e-5)
 
