@@ -105,7 +105,7 @@ def test_equals_keras_with_batch_normalization_within_a_layer_of_ones_own(
 
     class Block(keras.layers.Layer):  # as its author writes it, without a word about shapes
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]
             self.first = keras.layers.Conv2D(3, 3, use_bias=False)
             self.second = keras.layers.BatchNormalization()
 
