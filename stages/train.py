@@ -391,13 +391,19 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
     """The network with the values that it starts from.
 
     Raises:
-        UserError: It cannot have those of ``model.weights``; or layers that have none are to be
-            frozen.
+        UserError: It cannot have those of ``model.weights``; layers that have none are to be
+            frozen; or images that the network scales itself would be standardized before.
     """
     params, published = settings.params, settings.weights[1].files.get("values")
     start = starting.file(published.name, published.sha256) if published else None
     moments = standardization.moments(split.images) if params.standardize else None
     refuse_frozen_epochs(settings, start)
+    if start and start.suffix == ".h5" and params.standardize:
+        raise UserError(
+            f"{config.PARAMS}: train.standardize: expected false with weights of keras.applications, "
+            "which were trained on pixels that the network scales itself, found true.\n"
+            "Set it to false and run again."
+        )
 
     def network() -> tuple[keras.Model, list[keras.layers.Layer]]:
         shape, num_classes = split.images.shape[1:], len(split.class_names)

@@ -221,6 +221,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             "params:train.frozen_epochs": 1,
         },
     ),
+    "params.yaml: train.standardize: expected false with weights of keras.applications, …": (
+        "train",
+        {"start:start.h5": b"weights", "params:train.standardize": True},
+    ),
     "params.yaml: train.frozen_epochs: expected at most train.epochs, …": (
         "train",
         {"params:train.frozen_epochs": 99},
