@@ -400,8 +400,8 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
     refuse_frozen_epochs(settings, start)
     if start and start.suffix == ".h5" and params.standardize:
         raise UserError(
-            f"{config.PARAMS}: train.standardize: expected false with weights of keras.applications, "
-            "which were trained on pixels that the network scales itself, found true.\n"
+            f"{config.PARAMS}: train.standardize: expected false with weights of "
+            "keras.applications, as the network scales the pixels itself, found true.\n"
             "Set it to false and run again."
         )
 
