@@ -12,7 +12,7 @@ EMBEDDED = Path("data/embedded")
 OWN = Path("data/own")  # no dep: which of its files is taken, the SHA-256 in a catalogue says
 RAW = Path("data/raw")
 WEIGHTS = Path("data/weights")
-SUMS = "SHA256SUMS"  # of the weights, as sha256sum writes it; DVC warns of an empty folder
+SUMS = "SHA256SUMS"
 
 
 class Entry(config.Schema, frozen=True):
@@ -120,8 +120,8 @@ def main(settings: Settings) -> None:
     weights = settings.weights
     with files.replacing(WEIGHTS) as temporary:
         copy(weights, "weights", temporary, "model.weights: none")
-        sums = [f"{file.sha256}  {file.name}\n" for file in weights.files.values()]
-        (temporary / SUMS).write_text("".join(sums), encoding="utf-8", newline="\n")
+        sums = catalogue.sums(weights.files)  # train reads what is there, and be it nothing
+        (temporary / SUMS).write_text(sums, encoding="utf-8", newline="\n")
     print(f"{settings.dataset}: {len(settings.entry.files)} files in {RAW.as_posix()}/")
 
 

@@ -394,10 +394,9 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
         UserError: It cannot have those of ``model.weights``; layers that have none are to be
             frozen; or images that the network scales itself would be standardized before.
     """
-    params, published = settings.params, settings.weights[1].files.get("values")
-    start = starting.file(published.name, published.sha256) if published else None
+    refuse_frozen_epochs(settings)
+    params, start = settings.params, starting.file(settings.weights[1].files)
     moments = standardization.moments(split.images) if params.standardize else None
-    refuse_frozen_epochs(settings, start)
     if start and start.suffix == ".h5" and params.standardize:
         raise UserError(
             f"{config.PARAMS}: train.standardize: expected false with weights of "
@@ -418,17 +417,18 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
         return Networks(model, *network())
 
 
-def refuse_frozen_epochs(settings: Settings, start: Path | None) -> None:
+def refuse_frozen_epochs(settings: Settings) -> None:
     """Refuses frozen epochs where there is nothing to freeze, or more of them than epochs.
 
     Raises:
         UserError: It is so.
     """
     frozen, epochs = settings.params.frozen_epochs, settings.params.epochs
+    name, weights = settings.weights
     where = f"{config.PARAMS}: train.frozen_epochs"
-    if frozen and not start:
+    if frozen and not weights.files:
         raise UserError(
-            f"{where}: expected 0, as model.weights is {settings.weights[0]}; found {frozen}.\n"
+            f"{where}: expected 0, as model.weights is {name}; found {frozen}.\n"
             "Name weights to start from, or set it to 0, and run again."
         )
     if frozen > epochs:

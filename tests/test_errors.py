@@ -624,6 +624,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "evaluate",
         {"file:data/normalized/test.npz": b""},
     ),
+    "data/weights/SHA256SUMS: expected the files that model.weights names, …, found …": (
+        "train",
+        {"weights:start.files.values.name": "other.keras"},
+    ),
     "data/weights/start.keras: not found, though …": (
         "train",
         {"file:data/weights/start.keras": DELETED},
@@ -771,6 +775,7 @@ def change(target: str, value: Any) -> None:
         digest = hashlib.sha256(value).hexdigest()
         change("weights:start.files.values", {"name": key, "sha256": digest})
         Path("data/weights", key).write_bytes(value)
+        Path("data/weights/SHA256SUMS").write_bytes(f"{digest}  {key}\n".encode())
     elif kind == "file":
         path = Path(key)
         if value is DELETED:

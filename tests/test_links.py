@@ -206,7 +206,7 @@ def test_each_file_that_a_stage_reads_of_an_earlier_one_is_compared(repository: 
     for module, file in pairs:
         name, content = file.relative_to(repository.path).as_posix(), file.read_bytes()
         file.chmod(0o644)
-        file.write_bytes(content[::-1])
+        file.write_bytes(content[::-1] or b"damaged")
         words = ("python", "-m", module.replace("/", "."))
         done = repository.run(*words, DVC_ROOT=str(repository.path))
         assert name in done.message, (module, name)

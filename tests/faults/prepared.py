@@ -64,6 +64,8 @@ def prepare(stage: str, folder: Path, start: bool = True) -> None:
         (folder / "data/weights").mkdir()
         if start:
             (folder / "data/weights/start.keras").write_bytes(_start())
+            sums = f"{hashlib.sha256(_start()).hexdigest()}  start.keras\n"
+            (folder / "data/weights/SHA256SUMS").write_bytes(sums.encode())
         else:
             _start_from_none(folder)
     for output in OUTPUTS[stage]:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from stages.lib import split_file
-from stages.lib.training import checkpoint
+from stages.lib.training import checkpoint, starting
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -392,6 +392,7 @@ def start_with(ready: Any, content: bytes) -> None:
     ready.weights["own"] = {**ready.weights["none"], "files": {"values": file}}
     ready.params["model"]["weights"] = "own"
     OWN.write_bytes(content)
+    starting.SUMS.write_text(f"{file['sha256']}  {OWN.name}\n", encoding="utf-8", newline="\n")
 
 
 def start_from(ready: Any, run_stage: Callable[[str], Any], **params: Any) -> None:

@@ -1,7 +1,7 @@
 """The active entries of datasets.yaml and weights.yaml."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeVar
 
 from msgspec import Meta
@@ -103,6 +103,11 @@ def _active(key: str, file: str, kind: type[T]) -> tuple[str, T]:
     if not re.fullmatch(r"\w[\w-]*", name):  # a folder's name and a key of DVC's
         raise _unexpected(where, "a name of letters, digits, _ and -", repr(name))
     return name, config.checked(file, name, kind)
+
+
+def sums(files: Mapping[str, File]) -> str:
+    """The SHA-256 and the name of each file of an entry, as sha256sum writes them."""
+    return "".join(f"{file.sha256}  {file.name}\n" for file in files.values())
 
 
 def check_parts(parts: Iterable[str], expected: tuple[str, ...], where: str) -> None:

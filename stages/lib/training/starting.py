@@ -6,30 +6,42 @@ keras.applications as Keras publishes them, without its top (``.h5``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.lib import model_file
 from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
+from stages.lib.data import catalogue
 
 if TYPE_CHECKING:
     import keras
 
 FOLDER = Path("data/weights")
+SUMS = FOLDER / "SHA256SUMS"
 
 
-def file(name: str, sha256: str) -> Path:
-    """The file that download brought for ``model.weights``.
+def file(entry: Mapping[str, catalogue.File]) -> Path | None:
+    """The file that download brought for ``model.weights``; None where it names none.
 
     Args:
-        name: Its file name.
-        sha256: The SHA-256 of its content in hexadecimal.
+        entry: The files that the entry names: one in the role ``values``, or none.
 
     Raises:
-        UserError: It is not there, or not that one.
+        UserError: Download brought others, or the file is not there, or not that one.
     """
+    listed = SUMS.read_text(encoding="utf-8", errors="replace") if SUMS.is_file() else ""
+    if listed != catalogue.sums(entry):
+        names = ", ".join(file.name for file in entry.values()) or "none"
+        raise UserError(
+            f"{SUMS.as_posix()}: expected the files that model.weights names, {names}, found "
+            f"{', '.join(line[66:] for line in listed.splitlines()) or 'none'}.\n"
+            "Run `dvc repro`, which runs download first."
+        )
+    if not entry:
+        return None
+    name, sha256 = entry["values"].name, entry["values"].sha256
     path = FOLDER / name
     try:
         found = files.sha256(path)
