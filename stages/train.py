@@ -395,7 +395,7 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
             frozen; or images that the network scales itself would be standardized before.
     """
     refuse_frozen_epochs(settings)
-    params, start = settings.params, starting.file(settings.weights[1].files)
+    params, start = settings.params, starting.file(catalogue.sums(settings.weights[1].files))
     moments = standardization.moments(split.images) if params.standardize else None
     if start and start.suffix == ".h5" and params.standardize:
         raise UserError(

@@ -624,7 +624,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "evaluate",
         {"file:data/normalized/test.npz": b""},
     ),
-    "data/weights/SHA256SUMS: expected the files that model.weights names, …, found …": (
+    "data/weights/SHA256SUMS: expected what model.weights names, …, found …": (
         "train",
         {"weights:start.files.values.name": "other.keras"},
     ),

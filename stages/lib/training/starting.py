@@ -6,14 +6,13 @@ keras.applications as Keras publishes them, without its top (``.h5``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.lib import model_file
 from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
-from stages.lib.data import catalogue
 
 if TYPE_CHECKING:
     import keras
@@ -22,26 +21,25 @@ FOLDER = Path("data/weights")
 SUMS = FOLDER / "SHA256SUMS"
 
 
-def file(entry: Mapping[str, catalogue.File]) -> Path | None:
+def file(sums: str) -> Path | None:
     """The file that download brought for ``model.weights``; None where it names none.
 
     Args:
-        entry: The files that the entry names: one in the role ``values``, or none.
+        sums: SHA-256 and name of the file as sha256sum writes them; empty where there is none.
 
     Raises:
         UserError: Download brought others, or the file is not there, or not that one.
     """
     listed = SUMS.read_text(encoding="utf-8", errors="replace") if SUMS.is_file() else ""
-    if listed != catalogue.sums(entry):
-        names = ", ".join(file.name for file in entry.values()) or "none"
+    if listed != sums:
         raise UserError(
-            f"{SUMS.as_posix()}: expected the files that model.weights names, {names}, found "
-            f"{', '.join(line[66:] for line in listed.splitlines()) or 'none'}.\n"
+            f"{SUMS.as_posix()}: expected what model.weights names, {sums.strip()!r}, found "
+            f"{listed.strip()[:200]!r}.\n"
             "Run `dvc repro`, which runs download first."
         )
-    if not entry:
+    if not sums:
         return None
-    name, sha256 = entry["values"].name, entry["values"].sha256
+    sha256, name = sums.rstrip("\n").split("  ", 1)
     path = FOLDER / name
     try:
         found = files.sha256(path)

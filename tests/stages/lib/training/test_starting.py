@@ -10,7 +10,6 @@ import pytest
 
 from stages.lib import model_file
 from stages.lib.core.errors import UserError
-from stages.lib.data import catalogue
 from stages.lib.training import standardization, starting, temperature
 from stages.models import cnn, mlp, pretrained
 from tests.tools import model_fixtures
@@ -67,48 +66,46 @@ def refusal(model: Any, path: Path) -> str:
     return str(raised.value)
 
 
-ENTRY = {"values": catalogue.File("own.h5", hashlib.sha256(b"weights").hexdigest())}
+SUM = f"{hashlib.sha256(b'weights').hexdigest()}  own.h5\n"
 
 
-def listed(entry: dict[str, catalogue.File]) -> None:
-    """Says that download brought the files of an entry."""
-    starting.SUMS.write_text(catalogue.sums(entry), encoding="utf-8", newline="\n")
+def listed(sums: str) -> None:
+    """Says that download brought these files."""
+    starting.SUMS.write_text(sums, encoding="utf-8", newline="\n")
 
 
 def test_the_file_of_the_entry_is_found() -> None:
     path = starting.FOLDER / "own.h5"
     path.write_bytes(b"weights")
-    listed(ENTRY)
-    assert starting.file(ENTRY) == path
+    listed(SUM)
+    assert starting.file(SUM) == path
 
 
 def test_an_entry_without_files_gives_none() -> None:
-    assert starting.file({}) is None
-    listed({})
-    assert starting.file({}) is None
+    assert starting.file("") is None
+    listed("")
+    assert starting.file("") is None
 
 
 def test_another_file_or_none_is_refused() -> None:
     path = starting.FOLDER / "own.h5"
-    listed(ENTRY)
+    listed(SUM)
     with pytest.raises(UserError, match=r"data/weights/own\.h5: not found, though weights\.yaml"):
-        starting.file(ENTRY)
+        starting.file(SUM)
     path.write_bytes(b"others")
     with pytest.raises(UserError, match=r"data/weights/own\.h5: expected the weights that model"):
-        starting.file(ENTRY)
+        starting.file(SUM)
 
 
 def test_files_of_another_entry_are_refused() -> None:
-    start = "data/weights/SHA256SUMS: expected the files that model.weights names, "
-    for there, entry, said in [
-        (ENTRY, {}, "none, found own.h5."),
-        ({}, ENTRY, "own.h5, found none."),
-        ({"values": catalogue.File("own.h5", "0" * 64)}, ENTRY, "own.h5, found own.h5."),
-    ]:
+    for there, sums in [(SUM, ""), ("", SUM), (f"{'0' * 64}  own.h5\n", SUM)]:
         listed(there)
         with pytest.raises(UserError) as raised:
-            starting.file(entry)
-        assert str(raised.value) == f"{start}{said}\nRun `dvc repro`, which runs download first."
+            starting.file(sums)
+        assert str(raised.value) == (
+            f"data/weights/SHA256SUMS: expected what model.weights names, {sums.strip()!r}, found "
+            f"{there.strip()!r}.\nRun `dvc repro`, which runs download first."
+        )
 
 
 def test_of_the_same_classes_every_value_is_taken() -> None:
