@@ -47,7 +47,8 @@ class Params(config.Schema, frozen=True):
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {
             *("optimizer_arguments", "class_weights", "standardize", "keep", "monitor"),
-            *("patience", "temperature", "precision", "frozen_epochs", "fine_tuning_factor"),
+            *("patience", "temperature", "precision", "deterministic"),
+            *("frozen_epochs", "fine_tuning_factor"),
         }
     )
     optimizer: Annotated[
@@ -84,6 +85,9 @@ class Params(config.Schema, frozen=True):
         Literal["float32", "bfloat16"],
         Meta(description="of the training's arithmetic; weights and scores are float32"),
     ] = "float32"
+    deterministic: Annotated[
+        bool, Meta(description="the same bits on a GPU each time; false is faster")
+    ] = True
     class_weights: Annotated[
         Literal["none", "balanced"], Meta(description="balanced: rare classes count as much")
     ] = "none"
@@ -486,7 +490,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
     params = settings.params
     optimizers.check(params.optimizer, params.optimizer_arguments)
     augmentation.check(params.augmentation)
-    runtime.configure(params.threads, params.seed)
+    runtime.configure(params.threads, params.seed, params.deterministic)
     strategy = runtime.strategy()
     split, validation = read_splits()
     if not len(validation.labels):
@@ -497,7 +501,11 @@ def main(settings: Settings) -> Callable[[], None] | None:
     model = network.scored
     architectures.refuse_unloadable(settings.architecture, model)
     saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
-    with strategy.scope(), runtime.enough_memory("train.batch_size"):
+    with (
+        strategy.scope(),
+        runtime.enough_memory("train.batch_size"),
+        runtime.deterministic_operations(),
+    ):
         trainings = phases.Phases(
             lambda step: make_loop(network, split.labels, params, step),
             network.started,

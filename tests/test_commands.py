@@ -180,6 +180,7 @@ REASONS = {  # why nobody runs it here
         "pip install mlflow onnx onnxruntime",
         "pip install tf2onnx onnx onnxruntime",
         "pip install openvino scipy",
+        "pip install -r requirements-gpu.txt",
         f"python -c \"{SAVE}'exports/mlflow')\"",
         "mlflow models serve -m exports/mlflow --env-manager local --port 5001",
     ],

@@ -184,6 +184,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"params:train.class_weights": "balance"},
     ),
+    "params.yaml: train.deterministic: expected …, found …": (
+        "train",
+        {"params:train.deterministic": "on a GPU"},
+    ),
     "params.yaml: train.standardize: expected …, found …": (
         "train",
         {"params:train.standardize": "yes, please"},
@@ -624,7 +628,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "evaluate",
         {"file:data/normalized/test.npz": b""},
     ),
-    "data/weights/SHA256SUMS: expected what model.weights names, …, found …": (
+    "data/weights/SHA256SUMS: expected what weights.yaml has for model.weights, …, found …": (
         "train",
         {"weights:start.files.values.name": "other.keras"},
     ),
@@ -922,6 +926,20 @@ def too_large_a_batch(world: World) -> str:
     return world.run("train")
 
 
+def without_deterministic_form(world: World) -> str:
+    import tensorflow as tf
+
+    from stages.lib.training import loop
+
+    def refused(*_: object) -> None:
+        said = "Deterministic GPU implementation of unsorted segment reduction op not available."
+        raise tf.errors.UnimplementedError(None, None, f"{{{{node Sum}}}} {said}\n [[more]]")
+
+    world.prepare("train")
+    world.patch.setattr(loop.Loop, "epoch", refused)
+    return world.run("train")
+
+
 def out_of_memory(world: World) -> str:
     from stages import normalize
 
@@ -1067,6 +1085,8 @@ ACTS: dict[str, Callable[[World], str]] = {
     "params.yaml: train.batch_size: expected batches that fit into memory, found: …": (
         too_large_a_batch
     ),
+    "params.yaml: train.deterministic: expected operations that give the same bits on a GPU each "
+    "time, found: …": without_deterministic_form,
     "The configuration of this stage was changed while it ran; …": edited_configuration,
     "An input file of this stage was changed while it ran; …": edited_input,
     "Interrupted; …": interrupted,

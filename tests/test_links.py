@@ -151,38 +151,36 @@ def test_damage_ends_in_an_error_or_has_no_effect_and_the_advice_mends_it(
     furnish(somebody, link)
     times = 1
     assert somebody.whole(times)
-    for place in (_overwritten, _damaged_in_the_cache):
+    for place, one_keeps_its_time in ((_overwritten, False), (_damaged_in_the_cache, True)):
         for name in ("made/one.txt", "made/many/b"):
-            for kept in (False, True):
-                times += 1
-                case = f"{link}: {place.__name__}: {name}, time kept: {kept}"
-                path = place(somebody, name)
-                before = path.stat()
-                path.chmod(0o644)
-                path.write_bytes(path.read_bytes()[::-1])  # in place, of the same size
-                if kept:
-                    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-                    path.chmod(before.st_mode)
-                (somebody.path / "params.yaml").write_text(
-                    f"make:\n  scale: 2\nuse:\n  times: {times}\n", encoding="utf-8"
-                )
-                done = somebody.run("dvc", "repro")
-                if done.code != 0:
-                    assert "`python -m tools.audit --mend`" in done.err, f"{case}: {done.err}"
-                    assert "Traceback" not in done.err, f"{case}: {done.err}"
-                    mended = somebody.fine("python", "-m", "tools.audit", "--mend")
-                    assert "Run `dvc repro`" in mended, case
-                    somebody.fine("dvc", "repro")
-                    assert somebody.whole(times), case
-                used = (somebody.path / "used.txt").read_text()
-                assert used == repr(list(CONTENTS.values()) * times), case
-                # whatever is left in the cache comes to light too
-                somebody.fine("python", "-m", "tools.audit", "--mend")
+            kept = (name == "made/one.txt") == one_keeps_its_time
+            times += 1
+            case = f"{link}: {place.__name__}: {name}, time kept: {kept}"
+            path = place(somebody, name)
+            before = path.stat()
+            path.chmod(0o644)
+            path.write_bytes(path.read_bytes()[::-1])  # in place, of the same size
+            if kept:
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+                path.chmod(before.st_mode)
+            (somebody.path / "params.yaml").write_text(
+                f"make:\n  scale: 2\nuse:\n  times: {times}\n", encoding="utf-8"
+            )
+            done = somebody.run("dvc", "repro")
+            if done.code != 0:
+                assert "`python -m tools.audit --mend`" in done.err, f"{case}: {done.err}"
+                assert "Traceback" not in done.err, f"{case}: {done.err}"
+                mended = somebody.fine("python", "-m", "tools.audit", "--mend")
+                assert "Run `dvc repro`" in mended, case
                 somebody.fine("dvc", "repro")
                 assert somebody.whole(times), case
-                assert "nothing is damaged" in somebody.fine(
-                    "python", "-m", "tools.audit", "--mend"
-                )
+            used = (somebody.path / "used.txt").read_text()
+            assert used == repr(list(CONTENTS.values()) * times), case
+            # whatever is left in the cache comes to light too
+            somebody.fine("python", "-m", "tools.audit", "--mend")
+            somebody.fine("dvc", "repro")
+            assert somebody.whole(times), case
+            assert "nothing is damaged" in somebody.fine("python", "-m", "tools.audit", "--mend")
 
 
 def made_for(path: Path) -> Iterator[tuple[str, Path]]:

@@ -63,7 +63,9 @@ def test_what_the_code_imports_is_chosen_in_a_requirements_file(folder: str) -> 
     assert unstated == {}
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-gpu.txt"]
+)
 def test_every_package_has_one_exact_version_and_no_index(name: str) -> None:
     assert [
         str(each) for each in read(name) if not re.match(r"==[\w.]+$", str(each.specifier))
@@ -73,7 +75,7 @@ def test_every_package_has_one_exact_version_and_no_index(name: str) -> None:
     assert [line for line in text.splitlines() if line.startswith("-")] == []
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-gpu"])
 def test_what_was_chosen_is_pinned_at_a_version_that_fits(name: str) -> None:
     pins = {canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in read(f"{name}.txt")}
     chosen = read(f"{name}.in")
@@ -82,9 +84,21 @@ def test_what_was_chosen_is_pinned_at_a_version_that_fits(name: str) -> None:
         assert choice.specifier.contains(pins[canonicalize_name(choice.name)]), choice
 
 
-def test_the_packages_of_the_pipeline_have_the_same_versions_for_the_tests() -> None:
-    development = {str(pin) for pin in read("requirements-dev.txt")}
-    assert {str(pin) for pin in read("requirements.txt")} - development == set()
+@pytest.mark.parametrize("name", ["requirements-dev", "requirements-gpu"])
+def test_the_packages_of_the_pipeline_have_the_same_versions_everywhere(name: str) -> None:
+    others = {str(pin) for pin in read(f"{name}.txt")}
+    assert {str(pin) for pin in read("requirements.txt")} - others == set()
+
+
+def test_what_a_gpu_needs_is_what_this_tensorflow_says() -> None:
+    pins = {
+        canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in read("requirements-gpu.txt")
+    }
+    extra = [Requirement(text) for text in metadata.requires("tensorflow") or ()]
+    needed = [each for each in extra if each.marker and each.marker.evaluate({"extra": "and-cuda"})]
+    assert len([each for each in needed if each.name.startswith("nvidia-")]) >= 10
+    for each in needed:
+        assert each.specifier.contains(pins[canonicalize_name(each.name)]), each
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-dev"])

@@ -46,13 +46,16 @@ def starting() -> Iterator[None]:
             del sys.modules["matplotlib"]
 
 
-def configure(threads: int, seed: int = 0) -> None:
+def configure(threads: int, seed: int = 0, deterministic: bool = True) -> None:
     """Settles threads, number types and seeds; call it before TensorFlow's first operation.
+
+    On a CPU operations give the same bits each time anyhow.
 
     Args:
         threads: The number of threads of one operation. It comes from the configuration and not
             from the machine, because sums of several threads round differently.
         seed: The seed of initial weights and dropout.
+        deterministic: Whether those of a GPU are to do so too, which are slower.
     """
     import keras
     import tensorflow as tf
@@ -64,8 +67,10 @@ def configure(threads: int, seed: int = 0) -> None:
     keras.utils.set_random_seed(seed)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    if not os.environ.get("TF_CONFIG"):  # then the strategy has to come first
-        with quietly():
+    with quietly():
+        if deterministic and tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.enable_op_determinism()
+        if not os.environ.get("TF_CONFIG"):  # then the strategy has to come first
             tf.config.list_logical_devices()
 
 
@@ -179,12 +184,38 @@ def enough_memory(key: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        said = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())
-        reason = said.splitlines()[0][:120] if said else "no memory left"
         raise UserError(
-            f"{config.PARAMS}: {key}: expected batches that fit into memory, found: {reason}.\n"
+            f"{config.PARAMS}: {key}: expected batches that fit into memory, found: "
+            f"{_said(error) or 'no memory left'}.\n"
             "Lower it, or make the model smaller, and run again."
         ) from None
+
+
+@contextlib.contextmanager
+def deterministic_operations() -> Iterator[None]:
+    """The block that runs operations of which a GPU may have no deterministic form.
+
+    Raises:
+        UserError: It has none of one of them.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.UnimplementedError as error:
+        if "deterministic" not in _said(error).lower():
+            raise
+        raise UserError(
+            f"{config.PARAMS}: train.deterministic: expected operations that give the same bits on "
+            f"a GPU each time, found: {_said(error)}.\n"
+            "Use other layers, or set it to false, and no two trainings will be quite equal."
+        ) from None
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error of TensorFlow's, without the operation that it begins with."""
+    said = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())
+    return said.partition("\n")[0][:120].rstrip(". ")
 
 
 @contextlib.contextmanager

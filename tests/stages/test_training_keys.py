@@ -95,12 +95,78 @@ def test_keys_at_their_defaults_leave_every_byte_as_it_is(
     train(
         ready, run_stage, keep="last", monitor="val_loss", patience=None, optimizer_arguments={},
         class_weights="none", standardize=False, precision="float32",
+        deterministic=True,
         augmentation={
             **ready.params["train"]["augmentation"], "flip_vertical": False, "brightness": 0.0,
             "contrast": 0.0, "mixup": 0.0, "cutmix": 0.0,
         },
     )  # fmt: skip
     assert outputs() == expected
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_operations_are_deterministic_where_a_gpu_computes_unless_that_is_given_up(
+    deterministic: bool,
+    ready: Any,
+    run_stage: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import tensorflow as tf
+
+    asked: list[bool] = []
+    train(ready, run_stage, deterministic=deterministic)
+    expected = {name: content for name, content in outputs().items() if name != "run.json"}
+    devices = tf.config.list_physical_devices
+    gpus = {"GPU": ["one"]}
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind=None: gpus.get(kind) or devices(kind)
+    )
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda _: {"device_name": "made"}
+    )
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
+    assert "Runs on 1 GPU: made." in train(ready, run_stage).out
+    assert asked == [True] * deterministic
+    assert {name: outputs()[name] for name in expected} == expected
+
+
+DETERMINISTIC = """
+import runpy, sys
+from stages.lib import runtime
+
+with runtime.starting():
+    import tensorflow as tf
+tf.config.experimental.enable_op_determinism()
+runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("augmentation", ["mixup", "cutmix"])
+def test_every_operation_of_ours_may_be_held_to_be_deterministic(
+    augmentation: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    ready.params["model"] |= {
+        "architecture": "cnn",
+        "cnn": {"channels": [4, 6], "convolutions": [1, 2], "dropout": 0.2},
+    }
+    every = {"shift": 1, "rotation": 9, "zoom": 0.1, "flip": True, "cutout": 1, "contrast": 0.1}
+    every |= {"flip_vertical": True, "brightness": 0.1, augmentation: 0.5}
+    train(ready, run_stage, epochs=2, augmentation=every, class_weights="balanced")
+    expected = history()
+    made = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", DETERMINISTIC],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        made.append(outputs())
+    assert made[0] == made[1]
+    assert history()[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
@@ -332,6 +398,7 @@ INTERRUPTED: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", INTERRUPTED, ids=str)
 def test_interrupted_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
     keys: dict[str, Any],
@@ -476,6 +543,7 @@ FROZEN: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "keys"), FROZEN, ids=str)
 def test_a_training_with_frozen_epochs_is_resumed_with_the_same_bytes(
     network: str,

@@ -33,8 +33,8 @@ def file(sums: str) -> Path | None:
     listed = SUMS.read_text(encoding="utf-8", errors="replace") if SUMS.is_file() else ""
     if listed != sums:
         raise UserError(
-            f"{SUMS.as_posix()}: expected what model.weights names, {sums.strip()!r}, found "
-            f"{listed.strip()[:200]!r}.\n"
+            f"{SUMS.as_posix()}: expected what {config.WEIGHTS} has for model.weights, "
+            f"{sums.strip()!r}, found {listed.strip()[:200]!r}.\n"
             "Run `dvc repro`, which runs download first."
         )
     if not sums:

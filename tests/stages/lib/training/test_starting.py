@@ -103,8 +103,9 @@ def test_files_of_another_entry_are_refused() -> None:
         with pytest.raises(UserError) as raised:
             starting.file(sums)
         assert str(raised.value) == (
-            f"data/weights/SHA256SUMS: expected what model.weights names, {sums.strip()!r}, found "
-            f"{there.strip()!r}.\nRun `dvc repro`, which runs download first."
+            f"data/weights/SHA256SUMS: expected what weights.yaml has for model.weights, "
+            f"{sums.strip()!r}, found {there.strip()!r}.\n"
+            "Run `dvc repro`, which runs download first."
         )
 
 
