@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy --seeds 3
 
 Every finished run is a row of benchmarks/accuracy.csv; an interrupted benchmark goes on after the
-last of them. The table is written to benchmarks/accuracy.md. DATASET_MIRROR and DATASET_CACHE
-work as they do for the download stage.
+last of them. Rows of recipes that --recipes leaves out stay as they are. The table is written to
+benchmarks/accuracy.md. DATASET_MIRROR and DATASET_CACHE work as they do for the download stage.
 """
 
 import argparse
@@ -114,12 +114,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipes", nargs="*", choices=recipes, default=recipes, metavar="NAME")
     options = parser.parse_args(arguments)
     rows: list[Row] = [dict(row) for row in files.read_csv(ROWS)] if ROWS.exists() else []
-    rows = [row for row in rows if row["recipe"] in recipes and row["key"] == key(row["recipe"])]
+    asked = options.recipes
+    rows = [row for row in rows if row["recipe"] in recipes]
+    rows = [row for row in rows if row["recipe"] not in asked or row["key"] == key(row["recipe"])]
     done = {(row["recipe"], row["seed"]) for row in rows}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder)
-        for recipe in options.recipes:
+        for recipe in asked:
             for seed in range(1, options.seeds + 1):
                 if (recipe, str(seed)) not in done:
                     rows.append(run(recipe, seed, folder))

@@ -1,6 +1,7 @@
 """Two workers on this machine against one process."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from stages.lib import split_file
+from tests.tools import model_fixtures
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,20 +44,42 @@ def losses(folder: Path) -> list[tuple[float, float]]:
         return [(float(row["loss"]), float(row["val_loss"])) for row in csv.DictReader(stream)]
 
 
+def start_from_a_model(project: Any) -> None:
+    """Lets the trainings start from a model of the configured network."""
+    from stages.lib import model_file
+    from stages.models import mlp
+
+    folder = Path("data/weights")
+    folder.mkdir()
+    path = folder / "start.keras"
+    model = mlp.build((4, 4), 2, **project.params["model"]["mlp"])
+    model_file.save(model, path, model_fixtures.metadata((4, 4)))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_bytes(f"{digest}  {path.name}\n".encode())
+    files = {"values": {"name": path.name, "sha256": digest}}
+    project.weights["start"] = {**project.weights["none"], "files": files}
+    project.params["model"]["weights"] = "start"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="TensorFlow has no collectives on Windows")
 @pytest.mark.parametrize(
-    "keys",
+    ("keys", "within"),
     [
-        {},
-        {
-            "keep": "best", "patience": 2, "class_weights": "balanced", "standardize": True,
-            "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "clipnorm": 1},
-        },
+        ({}, 1e-4),
+        (
+            {
+                "keep": "best", "patience": 2, "class_weights": "balanced", "standardize": True,
+                "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "clipnorm": 1},
+            },
+            1e-4,
+        ),
+        ({"frozen_epochs": 1, "fine_tuning_factor": 0.5}, 1e-4),
+        ({"precision": "bfloat16"}, 1e-2),
     ],
 )  # fmt: skip
 def test_two_workers_reach_the_losses_of_one_process(
-    keys: dict[str, Any], project: Any, tmp_path: Path
+    keys: dict[str, Any], within: float, project: Any, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
     for name, count in (("train", 100), ("validation", 30)):  # the last batch does not divide
@@ -66,6 +90,8 @@ def test_two_workers_reach_the_losses_of_one_process(
     project.params["model"]["mlp"] = {"hidden_units": [8], "dropout": 0.0}
     none = {"shift": 0, "rotation": 0, "zoom": 0.0, "flip": False, "cutout": 0}
     project.params["train"] |= {"epochs": 3, "batch_size": 32, "augmentation": none, **keys}
+    if "frozen_epochs" in keys:
+        start_from_a_model(project)
     project.save()
     folders = [tmp_path / name for name in ("alone", "chief", "other")]
     for folder in folders:
@@ -79,7 +105,7 @@ def test_two_workers_reach_the_losses_of_one_process(
         output, _ = process.communicate(timeout=200)
         assert process.returncode == 0, output
     alone, together = losses(folders[0]), losses(folders[1])
-    assert np.array(together) == pytest.approx(np.array(alone), rel=1e-4)
+    assert np.array(together) == pytest.approx(np.array(alone), rel=within)
     assert not (folders[2] / "models").exists()  # only the chief writes
     assert not (folders[2] / ".checkpoints").exists()
 
