@@ -167,6 +167,7 @@ REASONS = {  # why nobody runs it here
         "python -m benchmarks.scale MIRROR",
         "python -m benchmarks.speed MIRROR --peers PYTHON",
         "python -m benchmarks.start",
+        "python -m benchmarks.starting MIRROR --seeds 3",
     ],
     "needs several machines; test_distributed.py has two processes": [
         f"{CLUSTER} 0}}}}' dvc repro",
