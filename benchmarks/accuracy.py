@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "benchmarks/accuracy.csv"
 TABLE = ROOT / "benchmarks/accuracy.md"
 STAGES = ("download", "normalize", "train", "evaluate")
-HEADER = ["recipe", "seed", "key", "accuracy", "loss", "parameters", "seconds"]
+HEADER = ["recipe", "seed", "key", "accuracy", "loss", "parameters", "seconds", "machine"]
 
 # The tutorials that a recipe stands for, and the accuracy that they publish (R1 and R4 are one
 # set-up; R5 watches the test set while it trains, where this project holds out training images)
@@ -83,7 +83,7 @@ def run(recipe: str, seed: int, folder: Path) -> Row:
     tested = json.loads((folder / "reports/evaluate/metrics.json").read_text(encoding="utf-8"))
     trained = json.loads((folder / "reports/train/metrics.json").read_text(encoding="utf-8"))
     values = [recipe, seed, key(recipe, folder), tested["accuracy"], tested["loss"]]
-    values += [trained["parameters"], f"{seconds:.1f}"]
+    values += [trained["parameters"], f"{seconds:.1f}", machine.describe()]
     return dict(zip(HEADER, map(str, values), strict=True))
 
 
@@ -104,6 +104,16 @@ def table(rows: Sequence[Row]) -> str:
             f"| {mean(float(row['seconds']) for row in own):.0f} |"
         )
     return "\n".join(lines)
+
+
+def machines(rows: Sequence[Row]) -> str:
+    """On what the rows were measured; with several machines a line for each, with its recipes."""
+    recipes: dict[str, dict[str, None]] = {}
+    for row in rows:
+        recipes.setdefault(row["machine"], {})[row["recipe"]] = None
+    if len(recipes) == 1:
+        return next(iter(recipes))
+    return "\n\n".join(f"{', '.join(names)}: {where}" for where, names in recipes.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -128,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     rows.sort(key=lambda row: (row["recipe"], int(row["seed"])))
                     files.write_csv(ROWS, HEADER, [[row[name] for name in HEADER] for row in rows])
                     print(f"{recipe}, seed {seed}: done", flush=True)
-    text = f"{table(rows)}\n\n{machine.describe()}\n"
+    text = f"{table(rows)}\n\n{machines(rows)}\n"
     files.write_text(TABLE, text)
     print(text)
 

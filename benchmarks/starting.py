@@ -219,9 +219,10 @@ def main() -> None:
         first = FIRST[name]
         before = f"{first.dataset} ({learnt[name]:.3f})"
         lines.append(f"| {name} | {before} | {first.then} | {way} | {row} |")
+    command = f"python -m benchmarks.starting MIRROR --seeds {options.seeds}"
     about = (
         f"Test accuracy after {A_CLASS} training images a class, {options.seeds} seeds, each with "
-        f"other images; `python -m benchmarks.starting MIRROR`. {machine.describe()}"
+        f"other images; `{command}`. {machine.describe()}"
     )
     TABLE.write_text("\n".join([*lines, "", about, ""]), encoding="utf-8")
     print(TABLE.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ EMBEDDED = Path("data/embedded")
 OWN = Path("data/own")  # no dep: which of its files is taken, the SHA-256 in a catalogue says
 RAW = Path("data/raw")
 WEIGHTS = Path("data/weights")
-SUMS = "SHA256SUMS"
+SUMS = "SHA256SUMS"  # of the weights; without it DVC would warn of an empty folder
 
 
 class Entry(config.Schema, frozen=True):
@@ -120,7 +120,7 @@ def main(settings: Settings) -> None:
     weights = settings.weights
     with files.replacing(WEIGHTS) as temporary:
         copy(weights, "weights", temporary, "model.weights: none")
-        sums = catalogue.sums(weights.files)  # train reads what is there, and be it nothing
+        sums = catalogue.sums(weights.files)
         (temporary / SUMS).write_text(sums, encoding="utf-8", newline="\n")
     print(f"{settings.dataset}: {len(settings.entry.files)} files in {RAW.as_posix()}/")
 

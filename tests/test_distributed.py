@@ -46,12 +46,15 @@ def losses(folder: Path) -> list[tuple[float, float]]:
 
 def start_from_a_model(project: Any) -> None:
     """Lets the trainings start from a model of the configured network."""
+    import keras
+
     from stages.lib import model_file
     from stages.models import mlp
 
     folder = Path("data/weights")
     folder.mkdir()
     path = folder / "start.keras"
+    keras.utils.set_random_seed(3)
     model = mlp.build((4, 4), 2, **project.params["model"]["mlp"])
     model_file.save(model, path, model_fixtures.metadata((4, 4)))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -62,6 +65,7 @@ def start_from_a_model(project: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tensorflow")
 @pytest.mark.skipif(sys.platform == "win32", reason="TensorFlow has no collectives on Windows")
 @pytest.mark.parametrize(
     ("keys", "within"),
@@ -104,6 +108,7 @@ def test_two_workers_reach_the_losses_of_one_process(
     for process in running:
         output, _ = process.communicate(timeout=200)
         assert process.returncode == 0, output
+        assert ("Starts from start" in output) == ("frozen_epochs" in keys)
     alone, together = losses(folders[0]), losses(folders[1])
     assert np.array(together) == pytest.approx(np.array(alone), rel=within)
     assert not (folders[2] / "models").exists()  # only the chief writes

@@ -933,7 +933,10 @@ def without_deterministic_form(world: World) -> str:
 
     def refused(*_: object) -> None:
         said = "Deterministic GPU implementation of unsorted segment reduction op not available."
-        raise tf.errors.UnimplementedError(None, None, f"{{{{node Sum}}}} {said}\n [[more]]")
+        where = (
+            "Graph execution error:\n\nDetected at node Sum defined at (most recent call last):\n"
+        )
+        raise tf.errors.UnimplementedError(None, None, f"{where}\n{said}\n\t [[{{{{node Sum}}}}]]")
 
     world.prepare("train")
     world.patch.setattr(loop.Loop, "epoch", refused)

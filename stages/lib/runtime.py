@@ -16,6 +16,8 @@ from stages.lib.core.errors import UserError
 if TYPE_CHECKING:
     import keras
 
+# lines of an error of TensorFlow's that say where it came up
+_WHERE = r'Graph execution error|Detected at node|File "|<stack traces|\d+ root error|\[\[|Hint: '
 _SMALL = 10_000_000  # weights times images of a step; 100,000 x 32 runs twice as fast on 1 thread
 
 
@@ -203,19 +205,22 @@ def deterministic_operations() -> Iterator[None]:
     try:
         yield
     except tf.errors.UnimplementedError as error:
-        if "deterministic" not in _said(error).lower():
+        said = _said(error, "determinis")
+        if not said:
             raise
         raise UserError(
             f"{config.PARAMS}: train.deterministic: expected operations that give the same bits on "
-            f"a GPU each time, found: {_said(error)}.\n"
+            f"a GPU each time, found: {said}.\n"
             "Use other layers, or set it to false, and no two trainings will be quite equal."
         ) from None
 
 
-def _said(error: Exception) -> str:
-    """The first line of an error of TensorFlow's, without the operation that it begins with."""
-    said = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())
-    return said.partition("\n")[0][:120].rstrip(". ")
+def _said(error: Exception, word: str = "") -> str:
+    """The line of an error of TensorFlow's that says what is wrong and has a word, or none."""
+    lines = str(getattr(error, "message", error)).splitlines()
+    lines = [re.sub(r"\{\{.*?\}\}|^\s*\(\d+\) [A-Z_]+:", "", line).strip() for line in lines]
+    telling = (line for line in lines if line and not re.match(_WHERE, line))
+    return next((line for line in telling if word in line.lower()), "")[:120].rstrip(". ")
 
 
 @contextlib.contextmanager

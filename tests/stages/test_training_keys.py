@@ -143,7 +143,7 @@ runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("augmentation", ["mixup", "cutmix"])
-def test_every_operation_of_ours_may_be_held_to_be_deterministic(
+def test_a_training_goes_through_where_tensorflow_refuses_chance(
     augmentation: str, ready: Any, run_stage: Callable[[str], Any]
 ) -> None:
     ready.params["model"] |= {
@@ -387,6 +387,12 @@ def interrupt_and_run_again(
     assert "Going on after epoch 2" in resumed.out
 
 
+def quick_first(cases: list[Any]) -> list[Any]:
+    """The cases of a test, of which the quick tests take the first."""
+    rest = (case if isinstance(case, tuple) else (case,) for case in cases[1:])
+    return [cases[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in rest)]
+
+
 INTERRUPTED: list[dict[str, Any]] = [
     {"augmentation": {"flip_vertical": True, "brightness": 0.2, "contrast": 0.3, "cutmix": 1}},
     {"augmentation": {"mixup": 0.2}},
@@ -398,8 +404,7 @@ INTERRUPTED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("keys", INTERRUPTED, ids=str)
+@pytest.mark.parametrize("keys", quick_first(INTERRUPTED), ids=str)
 def test_interrupted_and_run_again_gives_the_bytes_of_an_uninterrupted_training(
     keys: dict[str, Any],
     overfitting: Any,
@@ -543,8 +548,7 @@ FROZEN: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("network", "keys"), FROZEN, ids=str)
+@pytest.mark.parametrize(("network", "keys"), quick_first(FROZEN), ids=str)
 def test_a_training_with_frozen_epochs_is_resumed_with_the_same_bytes(
     network: str,
     keys: dict[str, Any],

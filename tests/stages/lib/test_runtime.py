@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stages.lib import runtime
+from stages.lib.core.errors import UserError
 
 NOISE = """
 import os, sys
@@ -77,6 +78,31 @@ def test_whoever_sets_the_log_level_sees_the_log(
     with runtime.starting():
         os.write(2, b"from C++\n")
     assert capfd.readouterr().err == "from C++\n"
+
+
+@pytest.mark.usefixtures("tensorflow")
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_lack_of_memory_is_told_in_the_words_that_say_it(graph: bool) -> None:
+    import tensorflow as tf
+
+    def much(rows: Any) -> Any:
+        return tf.reduce_sum(tf.random.stateless_uniform([rows, 10_000_000], [1, 2]))
+
+    said = r"memory, found: OOM when allocating tensor with shape\[10000000,10000000\]"
+    with pytest.raises(UserError, match=said), runtime.enough_memory("train.batch_size"):
+        (tf.function(much) if graph else much)(tf.constant(10_000_000))
+
+
+@pytest.mark.usefixtures("tensorflow")
+@pytest.mark.parametrize("graph", [False, True])
+def test_what_tensorflow_lacks_otherwise_keeps_its_traceback(graph: bool) -> None:
+    import tensorflow as tf
+
+    def lacking(text: Any) -> Any:
+        return tf.cast(text, tf.float32)
+
+    with pytest.raises(tf.errors.UnimplementedError), runtime.deterministic_operations():
+        (tf.function(lacking) if graph else lacking)(tf.constant("1"))
 
 
 def network(kind: str) -> Any:
