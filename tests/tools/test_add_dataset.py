@@ -86,6 +86,7 @@ def test_a_folder_becomes_an_archive_and_an_entry(
         "To train on it, set in params.yaml",
         "  dataset: my_leaves",
         "and run `dvc repro`.",
+        "For photos, docs/own-images.md names a network to begin with.",
     ]
     added = entry("my_leaves")
     assert added["format"] == "images"
@@ -144,7 +145,7 @@ def test_mixed_images_are_described_and_what_fits_them_is_said(
     ]
     assert said[6].startswith("oak/broken.png: ")
     assert said[7:9] == ["oak/empty.png: an empty file", "cannot be read: 2, as listed above"]
-    assert said[-6:-1] == [
+    assert said[-7:-2] == [
         "To train on it, set in params.yaml",
         "  dataset: leaves",
         "  normalize:",
