@@ -37,6 +37,7 @@ from tools.predict import __main__ as predict
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 DELETED = object()
 EMPTY = object()  # a split without an image
+ENGLISH = object()  # a split without Chinese class names
 LARGER = object()  # a split of images eight times as large
 NO_WEIGHTS = {"title": "None", "licence": "", "citation": "", "urls": [], "files": {}}
 
@@ -130,6 +131,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "params.yaml: normalize.unreadable: expected one of …; found …": (
         "normalize",
         {"params:normalize.unreadable": "ignore"},
+    ),
+    "params.yaml: train.learning_rate: expected one that lets the loss fall; …": (
+        "train",
+        {"params:train.learning_rate": 1e30},
     ),
     "params.yaml: train.learning_rate: expected …, found …": (
         "train",
@@ -286,6 +291,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "params.yaml: plot.predictions: expected …, found …": (
         "plot",
         {"params:plot.predictions": 101},
+    ),
+    "params.yaml: plot.class_names: expected en, as … has no Chinese class names; …": (
+        "plot",
+        {"params:plot.class_names": "zh", "file:data/normalized/train.npz": ENGLISH},
     ),
     "params.yaml: plot.class_names: expected one of …; found …": (
         "plot",
@@ -624,6 +633,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"file:data/normalized/train.npz": b"PK"},
     ),
+    "data/normalized/train.npz: expected at least one training image, …": (
+        "train",
+        {"file:data/normalized/train.npz": EMPTY},
+    ),
+    "data/normalized/test.npz: expected at least one test image, …": (
+        "evaluate",
+        {"file:data/normalized/test.npz": EMPTY},
+    ),
     "data/normalized/test.npz: expected an .npz archive …, found: …": (
         "evaluate",
         {"file:data/normalized/test.npz": b""},
@@ -788,6 +805,8 @@ def change(target: str, value: Any) -> None:
             split = split_file.read(path)
             images = np.kron(split.images[:], np.ones((8, 8), np.float32))
             split_file.write(path, replace(split, images=images))
+        elif value is ENGLISH:
+            split_file.write(path, replace(split_file.read(path), class_names_zh=[]))
         elif value is EMPTY:
             split = split_file.read(path)
             split_file.write(path, replace(split, images=split.images[:0], labels=split.labels[:0]))
