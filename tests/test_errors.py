@@ -1107,8 +1107,7 @@ ACTS: dict[str, Callable[[World], str]] = {
     "params.yaml: train.batch_size: expected batches that fit into memory, found: …": (
         too_large_a_batch
     ),
-    "params.yaml: train.deterministic: expected operations that give the same bits on a GPU each "
-    "time, found: …": without_deterministic_form,
+    "params.yaml: train.deterministic: expected operations …, found: …": without_deterministic_form,
     "The configuration of this stage was changed while it ran; …": edited_configuration,
     "An input file of this stage was changed while it ran; …": edited_input,
     "Interrupted; …": interrupted,

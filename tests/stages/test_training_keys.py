@@ -130,45 +130,6 @@ def test_operations_are_deterministic_where_a_gpu_computes_unless_that_is_given_
     assert {name: outputs()[name] for name in expected} == expected
 
 
-DETERMINISTIC = """
-import runpy, sys
-from stages.lib import runtime
-
-with runtime.starting():
-    import tensorflow as tf
-tf.config.experimental.enable_op_determinism()
-runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("augmentation", ["mixup", "cutmix"])
-def test_a_training_goes_through_where_tensorflow_refuses_chance(
-    augmentation: str, ready: Any, run_stage: Callable[[str], Any]
-) -> None:
-    ready.params["model"] |= {
-        "architecture": "cnn",
-        "cnn": {"channels": [4, 6], "convolutions": [1, 2], "dropout": 0.2},
-    }
-    every = {"shift": 1, "rotation": 9, "zoom": 0.1, "flip": True, "cutout": 1, "contrast": 0.1}
-    every |= {"flip_vertical": True, "brightness": 0.1, augmentation: 0.5}
-    train(ready, run_stage, epochs=2, augmentation=every, class_weights="balanced")
-    expected = history()
-    made = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", DETERMINISTIC],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        made.append(outputs())
-    assert made[0] == made[1]
-    assert history()[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=1e-3)
-
-
 @pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
 def test_the_best_epoch_is_kept(
     monitor: str, overfitting: Any, run_stage: Callable[[str], Any]

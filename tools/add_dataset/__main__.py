@@ -61,15 +61,15 @@ def add(source: str, name: str) -> Contents:
     return found
 
 
-PHOTOS = "For photos, docs/own-images.md names a network to begin with."
-
-
 def advice(name: str, found: Contents) -> str:
     """What to set in params.yaml to train on the data set."""
     lines = ["To train on it, set in params.yaml", f"  dataset: {own_files.as_text(name)}"]
     if found.settings:
         lines += ["  normalize:", *(f"    {key}: {value}" for key, value in found.settings.items())]
-    return "\n".join([*lines, "and run `dvc repro`.", PHOTOS])
+    lines += ["and run `dvc repro`."]
+    if found.format == "images":
+        lines += ["For photos, docs/own-images.md names a network to begin with."]
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
