@@ -51,12 +51,12 @@ if __name__ == "__main__":
 DVC = """
 stages:
   make:
-    cmd: {python} -m stages.make
+    cmd: '"{python}" -m stages.make'
     deps: [stages/__init__.py, stages/lib/core, stages/make.py]
     params: [make.scale]
     outs: [made/one.txt, made/many]
   use:
-    cmd: {python} -m stages.use
+    cmd: '"{python}" -m stages.use'
     deps: [made/one.txt, made/many, stages/__init__.py, stages/lib/core, stages/use.py]
     params: [use.times]
     outs: [used.txt]

@@ -47,8 +47,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "evaluate.py").write_text(EVALUATE, encoding="utf-8")
     write(folder / "params.yaml", {"train": {"seed": 1, "rates": [0.1, 1e-3]}})
     python = Path(sys.executable).as_posix()
-    train = {"cmd": f"{python} train.py", "deps": ["train.py"], "params": ["train"]}
-    evaluate = {"cmd": f"{python} evaluate.py", "deps": ["evaluate.py", "models/model.keras"]}
+    train = {"cmd": f'"{python}" train.py', "deps": ["train.py"], "params": ["train"]}
+    evaluate = {"cmd": f'"{python}" evaluate.py', "deps": ["evaluate.py", "models/model.keras"]}
     train["outs"], evaluate["outs"] = ["models/model.keras"], ["reports/evaluate/predictions.csv"]
     write(folder / "dvc.yaml", {"stages": {"train": train, "evaluate": evaluate}})
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "Start"]):

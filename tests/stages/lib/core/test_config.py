@@ -334,7 +334,7 @@ def test_an_argument_that_no_file_can_state_is_refused_with_its_place() -> None:
     ):
         message = refusal(lambda: config.arguments(FILE, "made", build))  # noqa: B023 called at once
         assert says in message
-        assert re.match(rf"\S*test_config\.py:\d+: {build.__name__}: ", message)
+        assert re.match(rf".*test_config\.py:\d+: {build.__name__}: ", message)
 
 
 def test_a_default_that_is_a_list_is_of_each_result_alone() -> None:
