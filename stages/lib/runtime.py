@@ -54,8 +54,9 @@ def configure(threads: int, seed: int = 0, deterministic: bool = True) -> None:
     On a CPU operations give the same bits each time anyhow.
 
     Args:
-        threads: The number of threads of one operation. It comes from the configuration and not
-            from the machine, because sums of several threads round differently.
+        threads: The number of threads of one operation, and of operations at once. It comes from
+            the configuration and not from the machine, because sums of several threads round
+            differently; how many operations run at once changes no bit.
         seed: The seed of initial weights and dropout.
         deterministic: Whether those of a GPU are to do so too, which are slower.
     """
@@ -68,7 +69,7 @@ def configure(threads: int, seed: int = 0, deterministic: bool = True) -> None:
     keras.utils.clear_session()  # layers are numbered from the start
     keras.utils.set_random_seed(seed)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
     with quietly():
         if deterministic and tf.config.list_physical_devices("GPU"):
             tf.config.experimental.enable_op_determinism()

@@ -19,10 +19,39 @@ with runtime.starting():
     import keras
 runtime.configure(threads=3, seed=5)
 import tensorflow as tf
-print(tf.config.threading.get_intra_op_parallelism_threads(), keras.config.image_data_format())
+threading = tf.config.threading
+print(threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads())
+print(keras.config.image_data_format())
 print("matplotlib" in sys.modules, keras.config.floatx(), keras.layers.Dense(1).name)
 import matplotlib.figure
 print("from Python", file=sys.stderr)
+"""
+AT_ONCE = """
+import hashlib, sys
+import numpy as np
+from stages.lib import runtime
+from stages.lib.training import loop, optimizers
+with runtime.starting():
+    import keras
+import tensorflow as tf
+threading, layers = tf.config.threading, keras.layers
+allowed = threading.set_inter_op_parallelism_threads
+threading.set_inter_op_parallelism_threads = lambda _: allowed(int(sys.argv[1]))
+runtime.configure(threads=2, seed=1)
+x = inputs = keras.Input((16, 16, 1))
+for _ in range(2):
+    branches = [layers.Conv2D(16, size, padding="same")(x) for size in (1, 3, 5)]
+    x = layers.BatchNormalization()(layers.Concatenate()(branches))
+    x = layers.Dropout(0.2)(layers.ReLU()(x))
+model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+optimizer = optimizers.make("adamw", 0.01, {"use_ema": True, "clipnorm": 1.0})
+training = loop.Loop(model, optimizer, loop.cross_entropy(4), 32)
+rng = np.random.default_rng(1)
+images = loop.as_tensor(rng.random((320, 16, 16, 1), np.float32))
+labels = loop.as_tensor(rng.integers(0, 4, 320))
+scores = training.epoch(images, labels, np.arange(320), np.full(10, 0.01, np.float32))
+bits = b"".join(np.asarray(variable).tobytes() for variable in training.variables)
+print(threading.get_inter_op_parallelism_threads(), scores, hashlib.sha256(bits).hexdigest())
 """
 
 
@@ -36,8 +65,18 @@ def test_a_users_keras_settings_do_not_matter_and_tensorflow_is_quiet(
         KERAS_HOME=str(tmp_path), KERAS_BACKEND="jax",
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert done.out == "3 channels_last\nFalse float32 dense\n"
+    assert done.out == "3 3\nchannels_last\nFalse float32 dense\n"
     assert done.err == "from Python\n"
+
+
+def test_how_many_operations_run_at_once_changes_no_bit(run: Callable[..., Any]) -> None:
+    found = {}
+    for number in ("1", "2", "7"):
+        done = run([sys.executable, "-c", AT_ONCE, number], Path(__file__).parents[3])
+        assert done.code == 0, done.err
+        used, _, found[number] = done.out.partition(" ")
+        assert used == number
+    assert len(set(found.values())) == 1
 
 
 def test_what_starting_takes_away_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +174,7 @@ def test_a_processor_without_bfloat16_is_remarked_upon(
     assert ("no instructions for bfloat16" in runtime.remark_on_bfloat16(path)) == slow
 
 
+@pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize(
     ("kind", "threads", "cores", "said"),
     [

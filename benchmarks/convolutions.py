@@ -1,0 +1,248 @@
+"""Convolutional trainings beside their bare convolutions and matrix products, and beside peers.
+
+    python -m benchmarks.convolutions [--rounds 5] [--threads 2] [--peers PYTHON]
+
+The networks are those of the convolutional recipes, on images of noise. PYTHON is an interpreter
+that has benchmarks/requirements.txt; without one PyTorch is left out. Each row is measured in
+processes of its own, all of them in turn; what is measured is the second epoch. The bare operations
+are TensorFlow's own, of the network's sizes: each convolution and matrix product forward, and
+backward to its weights and, but for the first, to its inputs. The tables go to the standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from benchmarks import machine, side_by_side
+from benchmarks.side_by_side import ROOT
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+RECIPES = ("fashion-cnn", "mnist-cnn")
+STEPS = 200
+BARE = "bare operations"
+ROWS = {  # name in the table: how it is trained
+    BARE: "bare",
+    "this project, without augmentation": "plain",
+    "this project": "augmented",
+    "this project, bfloat16": "bfloat16",
+    "`model.fit`, without augmentation": "fit",
+}
+TORCH = "PyTorch, without augmentation"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe and how it is trained."""
+
+    recipe: str
+    way: str
+    threads: int
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The recipe's parameters."""
+        path = ROOT / f"recipes/{self.recipe}.yaml"
+        params: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return params
+
+
+def noise(count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Images (count x 28 x 28, 0 to 1) and labels (count)."""
+    from stages.lib import stored_images
+
+    rng = np.random.default_rng(0)
+    images = stored_images.aligned_empty((count, 28, 28), np.float32)
+    images[...] = rng.random(images.shape, np.float32)
+    return images, rng.integers(0, 10, count)
+
+
+def second_epoch(case: Case) -> float:
+    """The seconds of the second epoch of ``STEPS`` steps, in this process."""
+    from stages.lib import runtime
+
+    with runtime.starting():
+        from stages.models import cnn
+    params = case.params
+    size = params["train"]["batch_size"]
+    images, labels = noise(STEPS * size)
+    runtime.configure(case.threads, seed=1)
+    build = partial(cnn.build, (28, 28), 10, **params["model"]["cnn"])
+    if case.way == "bare":
+        epoch: Callable[[], object] = bare(build(), size)
+    elif case.way == "fit":
+        epoch = fitted(build(), params["train"], images, labels)
+    else:
+        epoch = trained(build, params["train"], images, labels, case.way)
+    epoch()
+    return side_by_side.seconds(epoch)
+
+
+def trained(
+    build: Callable[[], keras.Model],
+    train: dict[str, Any],
+    images: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    way: str,
+) -> Callable[[], object]:
+    """An epoch of this project's loop."""
+    from stages.lib import runtime
+    from stages.lib.training import augmentation, loop, optimizers
+
+    scored = model = build()
+    if way == "bfloat16":
+        with runtime.mixed_precision(way, 1):
+            model = build()
+    augment = augmentation.make(augmentation.Augmentation(**train["augmentation"]))
+    size, count = train["batch_size"], len(labels)
+    training = loop.Loop(
+        model,
+        optimizers.make(train["optimizer"], train["weight_decay"]),
+        loop.cross_entropy(10, train["label_smoothing"]),
+        size,
+        None if way == "plain" else augment,
+        scored=scored,
+    )
+    x, y = loop.as_tensor(images), loop.as_tensor(labels)
+    rates = np.full(count // size, 1e-3, np.float32)
+    order = np.random.default_rng(1).permutation(count)
+    return lambda: training.epoch(x, y, order, rates)
+
+
+def fitted(
+    model: keras.Model,
+    train: dict[str, Any],
+    images: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+) -> Callable[[], object]:
+    """An epoch of ``model.fit`` with the same optimizer and loss."""
+    import keras
+
+    optimizer = keras.optimizers.AdamW(1e-3, train["weight_decay"])
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=train["label_smoothing"]
+    )
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    targets = keras.utils.to_categorical(labels, 10)
+    return lambda: model.fit(images, targets, train["batch_size"], verbose=0)
+
+
+def bare(model: keras.Model, batch_size: int) -> Callable[[], object]:
+    """An epoch of nothing but the network's convolutions and matrix products on constant inputs.
+
+    A step adds next to nothing of its results to the weights of the next, or TensorFlow would leave
+    out what nobody uses.
+    """
+    import keras
+    import tensorflow as tf
+
+    kinds = (keras.layers.Conv2D, keras.layers.Dense)
+    layers = [layer for layer in model.layers if isinstance(layer, kinds)]
+    rng = np.random.default_rng(0)
+    inputs = [
+        tf.constant(rng.random((batch_size, *layer.input.shape[1:]), np.float32))
+        for layer in layers
+    ]
+
+    def products(layer: keras.Layer, x: tf.Tensor, kernel: tf.Tensor) -> list[tf.Tensor]:
+        if isinstance(layer, keras.layers.Dense):
+            y = tf.matmul(x, kernel)
+            return [tf.matmul(x, y, transpose_a=True), tf.matmul(y, kernel, transpose_b=True)]
+        how = {"strides": [1, *layer.strides, 1], "padding": layer.padding.upper()}
+        y = tf.raw_ops.Conv2D(input=x, filter=kernel, **how)
+        found = [
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=x, filter_sizes=kernel.shape, out_backprop=y, **how
+            )
+        ]
+        if layer is not layers[0]:
+            found.append(
+                tf.raw_ops.Conv2DBackpropInput(
+                    input_sizes=x.shape, filter=kernel, out_backprop=y, **how
+                )
+            )
+        return found
+
+    def epoch() -> tuple[tf.Tensor, ...]:
+        def body(step: tf.Tensor, *kernels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            after = []
+            for layer, x, kernel in zip(layers, inputs, kernels, strict=True):
+                found = products(layer, x, kernel)
+                after.append(kernel + 1e-30 * sum(tf.reshape(each, [-1])[0] for each in found))
+            return (step + 1, *after)
+
+        start = (0, *(tf.convert_to_tensor(layer.kernel.value) for layer in layers))
+        _, *kernels = tf.while_loop(
+            lambda step, *_: step < STEPS, body, start, parallel_iterations=1
+        )
+        return tuple(kernels)
+
+    compiled = tf.function(epoch, autograph=False)
+    return lambda: compiled()[0].numpy()
+
+
+def torch_epoch(case: Case, python: str) -> float:
+    """The seconds of PyTorch's second epoch, in a process of its own."""
+    params = case.params
+    chosen = {name: params["train"][name] for name in ("batch_size", "weight_decay")}
+    smoothing = params["train"]["label_smoothing"]
+    given = {**params["model"]["cnn"], **chosen, "label_smoothing": smoothing, "steps": STEPS}
+    command = [python, "-m", "benchmarks.peers.torch_recipe", json.dumps(given), str(case.threads)]
+    cores = str(case.threads)
+    return float(side_by_side.run(command, OMP_NUM_THREADS=cores).split()[-1])
+
+
+def own_process(case: Case) -> float:
+    """The same as ``second_epoch``, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.convolutions", "--threads", str(case.threads)]
+    return float(side_by_side.run([*command, "--child", case.recipe, case.way]).split()[-1])
+
+
+def table(recipe: str, found: dict[str, float]) -> str:
+    """Milliseconds a step by what was measured, and their ratios to the bare operations'."""
+    lines = [f"| {recipe} | ms a step | ratio |", "|---|---|---|"]
+    for name, seconds in found.items():
+        ratio = seconds / found[BARE]
+        lines.append(f"| {name} | {seconds / STEPS * 1000:.1f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peers", help="an interpreter with benchmarks/requirements.txt")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        recipe, way = options.child
+        print(second_epoch(Case(recipe, way, options.threads)))
+        return
+    tables = []
+    for recipe in RECIPES:
+        case = Case(recipe, "", options.threads)
+        works: dict[str, Callable[[], float]] = {
+            name: partial(own_process, replace(case, way=way)) for name, way in ROWS.items()
+        }
+        if options.peers:
+            works[TORCH] = partial(torch_epoch, case, options.peers)
+        tables.append(table(recipe, side_by_side.alternating(works, options.rounds)))
+    note = f"Medians of {options.rounds} alternating rounds. {machine.describe()}"
+    print("\n\n".join([*tables, note]))
+
+
+if __name__ == "__main__":
+    main()
