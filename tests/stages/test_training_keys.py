@@ -97,8 +97,8 @@ def test_keys_at_their_defaults_leave_every_byte_as_it_is(
         class_weights="none", standardize=False, precision="float32",
         deterministic=True,
         augmentation={
-            **ready.params["train"]["augmentation"], "flip_vertical": False, "brightness": 0.0,
-            "contrast": 0.0, "mixup": 0.0, "cutmix": 0.0,
+            **ready.params["train"]["augmentation"], "fill": "black", "flip_vertical": False,
+            "brightness": 0.0, "contrast": 0.0, "mixup": 0.0, "cutmix": 0.0,
         },
     )  # fmt: skip
     assert outputs() == expected
@@ -291,7 +291,14 @@ def test_a_training_in_bfloat16_makes_a_model_in_float32(
 
 @pytest.mark.parametrize(
     "augmentation",
-    [{"flip_vertical": True}, {"brightness": 0.5}, {"contrast": 0.9}, {"mixup": 1}, {"cutmix": 1}],
+    [
+        {"flip_vertical": True},
+        {"brightness": 0.5},
+        {"contrast": 0.9},
+        {"mixup": 1},
+        {"cutmix": 1},
+        {"zoom": 0.5, "fill": "white"},
+    ],
     ids=str,
 )
 def test_an_augmentation_changes_what_is_trained_on(
@@ -356,6 +363,7 @@ def quick_first(cases: list[Any]) -> list[Any]:
 
 INTERRUPTED: list[dict[str, Any]] = [
     {"augmentation": {"flip_vertical": True, "brightness": 0.2, "contrast": 0.3, "cutmix": 1}},
+    {"augmentation": {"shift": 1, "rotation": 20, "fill": "edge"}},
     {"augmentation": {"mixup": 0.2}},
     {"class_weights": "balanced", "standardize": True},
     {"optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5}},

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ class Augmentation(config.Schema, frozen=True):
     """How far training images are changed at random; 0 and false leave them alone."""
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
-        {"flip_vertical", "brightness", "contrast", "mixup", "cutmix"}
+        {"fill", "flip_vertical", "brightness", "contrast", "mixup", "cutmix"}
     )
     shift: Annotated[
         int, Meta(ge=0, le=64, description="moved along each axis by up to so many pixels")
@@ -38,6 +38,10 @@ class Augmentation(config.Schema, frozen=True):
         int,
         Meta(ge=0, le=64, description="side in pixels of a square set to 0 (DeVries, Taylor 2017)"),
     ] = 0
+    fill: Annotated[
+        Literal["black", "white", "edge"],
+        Meta(description="what shows where an image was moved away; edge repeats its last pixels"),
+    ] = "black"
     flip_vertical: Annotated[bool, Meta(description="mirrored upside down, half of the images")] = (
         False
     )
@@ -197,7 +201,7 @@ def _mirror(images: "tf.Tensor", seed: "tf.Tensor", axis: int) -> "tf.Tensor":
 
 
 def _move(images: "tf.Tensor", seed: "tf.Tensor", settings: Augmentation) -> "tf.Tensor":
-    """Shifts, turns and zooms about the centre in one interpolation; 0 fills the gaps."""
+    """Shifts, turns and zooms about the centre in one interpolation, and fills the gaps."""
     import tensorflow as tf
 
     count, height, width, _ = images.shape
@@ -221,9 +225,9 @@ def _move(images: "tf.Tensor", seed: "tf.Tensor", settings: Augmentation) -> "tf
         images=images,
         transforms=tf.stack(rows, axis=1),
         output_shape=[height, width],
-        fill_value=0.0,
+        fill_value=1.0 if settings.fill == "white" else 0.0,
         interpolation="NEAREST" if whole else "BILINEAR",
-        fill_mode="CONSTANT",
+        fill_mode="NEAREST" if settings.fill == "edge" else "CONSTANT",
     )
 
 

@@ -42,6 +42,26 @@ def test_shifts_are_whole_pixels_up_to_the_limit_and_fill_with_zero() -> None:
     assert len(seen) == 9
 
 
+@pytest.mark.parametrize(
+    ("fill", "padding"),
+    [("white", {"constant_values": 1}), ("edge", {"mode": "edge"})],
+)
+def test_what_fills_the_gaps_is_chosen(fill: str, padding: dict[str, Any]) -> None:
+    black = change(IMAGES, shift=2)
+    for before, other, after in zip(IMAGES, black, change(IMAGES, shift=2, fill=fill), strict=True):
+        padded, zeros = np.pad(before, 2, **padding), np.pad(before, 2)
+        moved = [
+            np.s_[2 - down : 8 - down, 2 - right : 8 - right]
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+        ]
+        (move,) = [each for each in moved if np.array_equal(other, zeros[each])]
+        assert np.array_equal(after, padded[move])
+    turned = change(np.ones_like(IMAGES), rotation=45, zoom=0.3, fill=fill)
+    assert np.allclose(turned, 1, atol=1e-5)
+    assert change(np.ones_like(IMAGES), rotation=45, zoom=0.3).min() == 0
+
+
 def test_flip_mirrors_about_half_of_the_images() -> None:
     changed = change(IMAGES, flip=True)
     mirrored = (changed == IMAGES[:, :, ::-1]).all(axis=(1, 2))
