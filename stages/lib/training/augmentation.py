@@ -219,14 +219,13 @@ def _move(images: "tf.Tensor", seed: "tf.Tensor", settings: Augmentation) -> "tf
     start_x = centre_x - cosine * centre_x + sine * centre_y - right
     start_y = centre_y - sine * centre_x - cosine * centre_y - down
     none = tf.zeros(count)
-    whole = not (settings.rotation or settings.zoom)  # pixels onto pixels: nothing to interpolate
     rows = [cosine, -sine, start_x, sine, cosine, start_y, none, none]
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack(rows, axis=1),
         output_shape=[height, width],
         fill_value=1.0 if settings.fill == "white" else 0.0,
-        interpolation="NEAREST" if whole else "BILINEAR",
+        interpolation="BILINEAR",
         fill_mode="NEAREST" if settings.fill == "edge" else "CONSTANT",
     )
 

@@ -35,7 +35,7 @@ def test_shifts_are_whole_pixels_up_to_the_limit_and_fill_with_zero() -> None:
             (down, right)
             for down in (-1, 0, 1)
             for right in (-1, 0, 1)
-            if np.array_equal(after, padded[1 - down : 7 - down, 1 - right : 7 - right])
+            if np.allclose(after, padded[1 - down : 7 - down, 1 - right : 7 - right], atol=1e-5)
         ]
         assert len(moves) == 1
         seen.add(moves[0])
@@ -55,8 +55,8 @@ def test_what_fills_the_gaps_is_chosen(fill: str, padding: dict[str, Any]) -> No
             for down in range(-2, 3)
             for right in range(-2, 3)
         ]
-        (move,) = [each for each in moved if np.array_equal(other, zeros[each])]
-        assert np.array_equal(after, padded[move])
+        (move,) = [each for each in moved if np.allclose(other, zeros[each], atol=1e-5)]
+        assert np.allclose(after, padded[move], atol=1e-5)
     turned = change(np.ones_like(IMAGES), rotation=45, zoom=0.3, fill=fill)
     assert np.allclose(turned, 1, atol=1e-5)
     assert change(np.ones_like(IMAGES), rotation=45, zoom=0.3).min() == 0
