@@ -297,7 +297,6 @@ def test_a_training_in_bfloat16_makes_a_model_in_float32(
         {"contrast": 0.9},
         {"mixup": 1},
         {"cutmix": 1},
-        {"zoom": 0.5, "fill": "white"},
     ],
     ids=str,
 )
@@ -310,6 +309,17 @@ def test_an_augmentation_changes_what_is_trained_on(
     assert metrics()["train_loss"] != pytest.approx(plain["train_loss"], rel=1e-3)
     assert metrics()["untrained_loss"] == plain["untrained_loss"]
     assert scores("validation")[0] == pytest.approx(metrics()["val_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("fill", ["white", "edge"])
+def test_what_fills_the_gaps_changes_what_is_trained_on(
+    fill: str, ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    losses = []
+    for chosen in ("black", fill):
+        train(ready, run_stage, augmentation={"shift": 2, "fill": chosen}, epochs=2)
+        losses.append(metrics()["train_loss"])
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
 @pytest.mark.parametrize(
