@@ -166,12 +166,12 @@ def cases() -> list[dict[str, str]]:
 def readers_by_key() -> dict[str, set[str]]:
     """The stages that read each key or section, by reading their settings."""
     text = configuration.text(PARAMS)
-    modules = [f"stages/{stage}" for stage in STAGES]
-    seen = observed.observe(ROOT, modules, {"params.yaml": text})["params.yaml"]
+    commands = {stage: [f"stages/{stage}"] for stage in STAGES}
+    seen = observed.observe(ROOT, commands, {"params.yaml": text})["params.yaml"]
     readers: dict[str, set[str]] = {}
     for stage in STAGES:
-        assert not seen[f"stages/{stage}"].error
-        for file, key in seen[f"stages/{stage}"].params:
+        assert not seen[stage].error
+        for file, key in seen[stage].params:
             readers.setdefault(f"{file}: {key}", set()).add(stage)
     return readers
 

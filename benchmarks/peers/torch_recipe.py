@@ -1,9 +1,9 @@
 """The network of stages/models/cnn.py in PyTorch, on images of noise.
 
-    python -m benchmarks.peers.torch_recipe JSON THREADS
+    python -m benchmarks.peers.torch_recipe JSON EPOCHS THREADS
 
 JSON has the network's arguments, batch_size, weight_decay, label_smoothing and steps; the last line
-printed is the seconds of the second epoch.
+printed is the seconds of each epoch but the first, of which there are EPOCHS.
 """
 
 import json
@@ -29,7 +29,7 @@ def build(channels: list[int], convolutions: list[int]) -> torch.nn.Module:
 
 def main() -> None:
     """Prints the seconds."""
-    given, threads = json.loads(sys.argv[1]), int(sys.argv[2])
+    given, epochs, threads = json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = build(given["channels"], given["convolutions"]).to(memory_format=torch.channels_last)
@@ -41,15 +41,16 @@ def main() -> None:
     x = torch.rand(count, 1, 28, 28).to(memory_format=torch.channels_last)
     y = torch.randint(10, (count,))
     model.train()
-    for _ in range(2):
+    seconds = []
+    for _ in range(1 + epochs):
         order = torch.randperm(count)
         started = time.perf_counter()
         for chosen in order.split(given["batch_size"]):
             optimizer.zero_grad(set_to_none=True)
             loss(model(x[chosen]), y[chosen]).backward()
             optimizer.step()
-        seconds = time.perf_counter() - started
-    print(seconds)
+        seconds.append(time.perf_counter() - started)
+    print(*seconds[1:])
 
 
 if __name__ == "__main__":

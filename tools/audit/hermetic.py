@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,13 @@ def _run(
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        start = next((line for line in lines if line.startswith("ERROR: ")), lines[-1])
+        first = next((at for at, line in enumerate(lines) if line.startswith("ERROR: ")), -1)
+        why, *more = [*lines[first:], "declare what it reads"] if first >= 0 else lines[-1:]
+        step = more[0] if more else "declare what it reads"
         yield Finding(
             stage.name,
-            f"fails with its deps alone: {start.removeprefix('ERROR: ')}",
-            "declare what it reads",
+            f"fails with its deps alone: {why.removeprefix('ERROR: ').rstrip('.')}",
+            step.rstrip("."),
         )
         return
     for out in stage.outs:
@@ -85,9 +88,11 @@ def _run(
                 "declare what it reads; where nothing is missing, run `dvc repro`",
             )
     seen = json.loads((folder / "seen").read_text(encoding="utf-8"))
-    pinned = (root / enforcement.PINNED).resolve()  # a link leads there from the room
+    known = [room / dep for dep in stage.deps if _elsewhere(dep)]
+    if stage.network:
+        known.append(root / enforcement.PINNED)  # a link leads there from the room
     for path in seen["outside"]:
-        if stage.network and Path(path).is_relative_to(pinned):
+        if any(Path(path).is_relative_to(folder.resolve()) for folder in known):
             continue
         yield Finding(
             stage.name,
@@ -98,7 +103,7 @@ def _run(
     notes += [
         f"{stage.name}: {dep} was not touched by Python in this run"
         for dep in stage.deps
-        if not any(pipeline.within(name, dep) for name in seen["touched"])
+        if not _elsewhere(dep) and not any(pipeline.within(name, dep) for name in seen["touched"])
     ]
 
 
@@ -127,7 +132,7 @@ def _loaded(files: Sequence[str], stage: Stage, pins: Mapping[str, str]) -> Iter
 def _environment(home: Path, stage: Stage) -> dict[str, str]:
     """Another environment than that of whoever runs the audit, as far as nothing may depend on it.
 
-    Another home, another language, and a clock that is a day or two away.
+    Another home, another language, and a clock that is about a day away.
     """
     names = (*ALLOWED, *DATA) if stage.network else ALLOWED
     spoken = {os.environ.get(name) for name in ("LC_ALL", "LANG")}
@@ -141,8 +146,13 @@ def _environment(home: Path, stage: Stage) -> dict[str, str]:
         "PYTHONUSERBASE": site.getuserbase(),
         "PYTHONUTF8": "1",
         "TMPDIR": str(home),
-        "TZ": "ROOM-24" if time.timezone > 0 else "ROOM+24",
+        "TZ": "ROOM-22:30" if time.timezone > 0 else "ROOM+22:30",  # another hour, as a rule a day
     }
+
+
+def _elsewhere(dep: str) -> bool:
+    """Whether a dep lies outside the repository."""
+    return Path(dep).is_absolute() or dep.startswith("../")
 
 
 def _furnish(root: Path, room: Path, stage: Stage) -> None:
@@ -158,14 +168,17 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
             shutil.copytree(
                 root / dep,
                 room / dep,
-                ignore=_idle,
+                ignore=partial(_idle, root),
                 copy_function=shutil.copyfile,
+                ignore_dangling_symlinks=True,
                 dirs_exist_ok=True,
             )
         else:
             shutil.copyfile(root / dep, room / dep)
     shutil.copyfile(root / pipeline.FILE, room / pipeline.FILE)
     for file in dict.fromkeys([config.PARAMS, *(file for file, _ in stage.params)]):
+        if file in stage.deps:
+            continue  # all of it
         content = configuration.load(root, file)
         keys = [key for name, key in stage.params if name == file]
         whole = "" in keys
@@ -179,10 +192,16 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
         (room / file).write_text(configuration.text(pruned), encoding="utf-8")
 
 
-def _idle(folder: str, names: list[str]) -> list[str]:
-    """What DVC does not hash of a dep: compiled code, temporary files, folders that are links."""
-    links = [name for name in names if (path := Path(folder, name)).is_symlink() and path.is_dir()]
-    return [name for name in names if name == "__pycache__" or name.endswith(".tmp")] + links
+def _idle(root: Path, folder: str, names: list[str]) -> list[str]:
+    """What DVC does not hash of a dep: folders that are links, and what .dvcignore names."""
+    ignored = pipeline.ignored(root)
+    paths = {name: Path(folder, name) for name in names}
+    return [
+        name
+        for name, path in paths.items()
+        if (path.is_symlink() and path.is_dir())
+        or ignored(os.path.relpath(path, root).replace(os.sep, "/") + "/" * path.is_dir())
+    ]
 
 
 def _pruned(content: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ WITHOUT_INFLUENCE = {
         "mdurl",
         "namex",
         "packaging",
+        "pathspec",
         "pip",
         "platformdirs",
     ),

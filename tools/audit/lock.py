@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pathspec
-
 from stages.lib.core import config, pipeline
 from stages.lib.core.pipeline import LOCK, Entry, Stage
 from tools.audit import configuration, history
@@ -168,15 +166,13 @@ def digest(root: Path, path: str) -> str:
         return hashlib.md5(full.read_bytes(), usedforsecurity=False).hexdigest()
     if not full.is_dir():
         return ""
-    ignore = root / ".dvcignore"
-    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
-    spec = pathspec.GitIgnoreSpec.from_lines(lines)
+    ignored = pipeline.ignored(root)
     files = (file for file in full.rglob("*") if file.is_file())
     names = {file.relative_to(full).as_posix() for file in files}
     tree = [
         {"md5": digest(root, f"{path}/{name}"), "relpath": name}
         for name in sorted(names)
-        if not spec.match_file(f"{path}/{name}")
+        if not ignored(f"{path}/{name}")
     ]
     text = json.dumps(tree, sort_keys=True).encode()
     return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"

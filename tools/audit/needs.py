@@ -34,17 +34,29 @@ class Needs:
         """The parameters that it reads with any params file."""
         return set().union(*(seen.params for seen in self.observed.values()))
 
+    @property
+    def failed(self) -> bool:
+        """Whether its settings could not be read with some params file."""
+        return any(seen.error for seen in self.observed.values())
+
     def now_and_then(self, dep: str, file: str) -> bool:
         """Whether a plain dep is a module that only some of the params files choose by its name."""
         chosen = [file in seen.modules for seen in self.observed.values()]
         return dep == file and any(chosen) and not all(chosen)
 
     def names(self, path: str) -> bool:
-        """Whether the code names a path, its last part, or a folder that it lies in."""
+        """Whether the code names a path, its last part, a folder that it lies in or what it holds.
+
+        Folders that are named one by one may be joined to it.
+        """
         parts = path.split("/")
         folders = {"/".join(parts[:end]) for end in range(2, len(parts))}
         wanted = {path, parts[-1]} | folders
-        return any(text.rstrip("/") in wanted for text in self.texts)
+        return (
+            any(text.rstrip("/") in wanted for text in self.texts)
+            or any(text.startswith(f"{path}/") for text in self.texts)
+            or (len(parts) > 1 and self.texts.issuperset(parts[:-1]))
+        )
 
 
 def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Needs:
@@ -86,7 +98,7 @@ def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Nee
 def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:
     """The fields of a stage's own settings, and keywords of ``build``, that no code names again.
 
-    A class that is handed on as a whole, by ``to_builtins`` or ``vars`` say, uses them all.
+    What is handed on as a whole, by ``to_builtins`` or ``vars`` say, is used in all its fields.
     """
     named: set[str] = set()
     for tree in trees.values():
@@ -95,7 +107,10 @@ def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:
                 named.add(node.attr)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 named.add(node.value)
+            elif isinstance(node, ast.MatchClass):
+                named.update(node.kwd_attrs)
     whole = {"asdict", "astuple", "vars", "fields", "__dict__", "structs", "to_builtins"}
+    whole |= {"recorded", "encode", "repr", "__struct_fields__"}
     unused: dict[str, str] = {}
     for file, tree in trees.items():
         if "/lib/" in file:

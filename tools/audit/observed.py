@@ -40,18 +40,20 @@ class Observation:
     error: str
 
 
-def observe(root: Path, modules: Sequence[str], texts: Mapping[str, str]) -> dict[str, Any]:
+def observe(
+    root: Path, commands: Mapping[str, Sequence[str]], texts: Mapping[str, str]
+) -> dict[str, Any]:
     """What every stage reads with every params file.
 
     Args:
         root: The top folder of the repository.
-        modules: The stages, as ``stages/NAME``.
+        commands: By the name of a stage its module, as ``stages/NAME``, and its arguments.
         texts: The params files: their names and contents.
 
     Returns:
-        By the name of the params file, by module, an ``Observation``.
+        By the name of the params file, by stage, an ``Observation``.
     """
-    given = json.dumps({"root": str(root), "modules": list(modules), "texts": dict(texts)})
+    given = json.dumps({"root": str(root), "commands": dict(commands), "texts": dict(texts)})
     command = [sys.executable, "-B", "-m", "tools.audit.observed"]
     here = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(here)])}
@@ -72,12 +74,12 @@ def observe(root: Path, modules: Sequence[str], texts: Mapping[str, str]) -> dic
     answer = json.loads(done.stdout.splitlines()[-1])
     return {
         file: {
-            module: Observation(
-                frozenset((name, key) for name, key in seen["params"]),
+            name: Observation(
+                frozenset((read, key) for read, key in seen["params"]),
                 frozenset(seen["modules"]),
                 seen["error"],
             )
-            for module, seen in stages.items()
+            for name, seen in stages.items()
         }
         for file, stages in answer.items()
     }
@@ -173,18 +175,23 @@ def _listen(params: set[tuple[str, str]]) -> None:
     sys.addaudithook(hook)
 
 
-def _load(module: str, params: set[tuple[str, str]], root: Path) -> _Loaded:
+def _load(module: str, given: list[str], params: set[tuple[str, str]], root: Path) -> _Loaded:
     """A stage, run up to ``stage.run``."""
     from stages.lib.core import stage
 
     params.clear()
     present, readers, error = set(sys.modules), list[Callable[[], object]](), ""
-    with mock.patch.object(stage, "run", lambda reader, *_, **__: readers.append(reader)):
+
+    def run(read: Callable[[], object], *_: object, **__: object) -> None:
+        readers.append(read)
+
+    arguments = [module, *given]
+    with mock.patch.object(stage, "run", run), mock.patch.object(sys, "argv", arguments):
         try:
             runpy.run_module(module.replace("/", "."), run_name="__main__")
             error = "" if readers else "it does not call stage.run"
         except (Exception, SystemExit) as raised:
-            error = f"{type(raised).__name__}: {raised}"
+            error = _words(raised)
     new = set(sys.modules) - present
     loaded = _Loaded((readers or [lambda: None])[-1], error, set(params), set(_files(new, root)))
     _forget(new, "stages.")
@@ -198,7 +205,7 @@ def _read(loaded: _Loaded, params: set[tuple[str, str]], root: Path) -> dict[str
     try:
         loaded.reader()
     except (Exception, SystemExit) as failure:
-        reason = reason or str(failure)
+        reason = reason or (str(failure) if isinstance(failure, UserError) else _words(failure))
     new = set(sys.modules) - before
     files = {*_files(new, root), *loaded.modules}
     _forget(new, "stages.models.")
@@ -207,6 +214,12 @@ def _read(loaded: _Loaded, params: set[tuple[str, str]], root: Path) -> dict[str
         "modules": sorted(files),
         "error": " ".join(reason.split()),
     }
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it exits with {error.code}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _forget(names: Iterable[str], package: str) -> None:
@@ -223,7 +236,10 @@ def _main() -> None:
     sys.meta_path.insert(0, _StandIns())
     _listen(params)
     os.chdir(root)
-    loaded = {module: _load(module, params, root) for module in given["modules"]}
+    loaded = {
+        name: _load(module, arguments, params, root)
+        for name, (module, *arguments) in given["commands"].items()
+    }
     answer: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for path in root.glob("*.yaml"):

@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.lib.core import config
+from stages.lib.core.errors import UserError
 from tools.audit.finding import Change
 
 _PLAIN = re.compile(r"[\w.$][\w./${}-]*")  # needs no quotes
@@ -28,6 +29,12 @@ def repaired(text: str, changes: Iterable[Change]) -> str:
     for change in sorted(set(changes)):
         stage = YAML().load(text)["stages"][change.stage]
         entries = _list(stage, change)
+        if entries is not None and entries.anchor.value:
+            raise UserError(
+                f"dvc.yaml: stages.{change.stage}.{change.section}: expected a list of its own, "
+                f"found one that `&{entries.anchor.value}` shares.\n"
+                "Write it out for each stage, then run this again."
+            )
         if entries and (change.add or len(entries) > 1) and not entries.fa.flow_style():
             text = _by_line(text, entries, change)
         else:

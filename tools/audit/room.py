@@ -1,7 +1,7 @@
 """One stage in the room of the hermetic run: ``python room.py RECORD MODULE ...``.
 
 Written to RECORD when it ends: what it touched, the modules of other origin that were loaded, and
-the files that were opened elsewhere than in the room, in Python's and in the system's folders. It
+what was opened or listed elsewhere than in the room, in Python's and in the system's folders. It
 is run as a script, so that nothing of the repository but the room is on the path.
 """
 
@@ -17,6 +17,12 @@ from typing import Any
 
 ROOM = os.path.realpath(Path.cwd())
 SYSTEM = ("/proc", "/dev", "/sys", "/etc", "/usr", "/lib", "/System", "/Library", "/nix")
+EVENTS = {  # of what is looked into, and whether it is there
+    "open": os.path.isfile,
+    "sqlite3.connect": os.path.isfile,
+    "os.listdir": os.path.isdir,
+    "os.scandir": os.path.isdir,
+}
 SURROUNDINGS = ("HOME", "PYTHONUSERBASE", "SYSTEMROOT", "DATASET_CACHE", "DATASET_MIRROR")
 
 
@@ -24,13 +30,14 @@ def watch() -> list[str]:
     """The list that grows by what is opened outside."""
     folders = [ROOM, sys.prefix, sys.base_prefix, str(Path(os.__file__).parent), *SYSTEM]
     folders += [os.environ[name] for name in SURROUNDINGS if name in os.environ]
-    known = tuple({way for path in folders for way in (path, os.path.realpath(path))})
+    known = tuple({way + os.sep for path in folders for way in (path, os.path.realpath(path))})
     outside: list[str] = []
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        if event in EVENTS and isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.path.realpath(os.fsdecode(arguments[0]))
-            if not path.startswith(known) and Path(path).is_file() and path not in outside:
+            within = f"{path}{os.sep}".startswith(known)
+            if not within and EVENTS[event](path) and path not in outside:
                 outside.append(path)
 
     sys.addaudithook(hook)
@@ -75,15 +82,17 @@ def main(record: str, module: str, *arguments: str) -> None:
     sys.path[0] = ROOM
     outside = watch()
     rearrange()
-    from stages.lib.core import enforcement
+    from stages.lib.core import config, enforcement
 
+    # A section is known though its stage is not in the room
+    config._check_sections = lambda content: None  # noqa: ARG005 the name is part of its type
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
         own = (ROOM, os.environ["HOME"], __file__)
         seen = {
-            "touched": [touch.name for touch in enforcement.touched() if touch.kind != "param"],
+            "touched": [touch.file or touch.name for touch in enforcement.touched()],
             "modules": [file for file in files if file and not file.startswith(own)],
             "outside": list(outside),
         }

@@ -25,7 +25,7 @@ def check(root: Path) -> tuple[list[Finding], dict[str, Stage], dict[str, Needs]
     variants = configuration.params_files(root)
     found = inspect(code, stages, variants)
     findings = [*_not_followed(code, stages), *declarations(stages, found, variants)]
-    findings += _unread(root, found, variants)
+    findings += _unread(root, stages, found, variants)
     installed = configuration.load(root, libraries.ENVIRONMENT)
     findings += libraries.drift(root, {str(key): str(value) for key, value in installed.items()})
     return list(dict.fromkeys(findings)), stages, found
@@ -35,18 +35,18 @@ def inspect(
     code: sources.Sources, stages: Mapping[str, Stage], variants: Mapping[str, dict[str, Any]]
 ) -> dict[str, Needs]:
     """What every stage depends on whose module is there."""
-    modules = {
-        name: stage.module
+    commands = {
+        name: [stage.module, *pipeline.arguments(stage.resolved(variants[config.PARAMS]).command)]
         for name, stage in stages.items()
         if stage.module and code.file(stage.module) and not stage.strange
     }
-    for module in modules.values():
+    for module, *_ in commands.values():
         code.closure([f"{module}.py"])  # an error of syntax is told before anything is run
     texts = {name: configuration.text(content) for name, content in variants.items()}
-    seen = observed.observe(code.root, sorted(set(modules.values())), texts)
+    seen = observed.observe(code.root, commands, texts)
     return {
-        name: needs.find(code, module, {file: seen[file][module] for file in seen})
-        for name, module in modules.items()
+        name: needs.find(code, module, {file: seen[file][name] for file in seen})
+        for name, (module, *_) in commands.items()
     }
 
 
@@ -79,10 +79,13 @@ def _not_followed(code: sources.Sources, stages: Mapping[str, Stage]) -> Iterato
 
 
 def _unread(
-    root: Path, found: Mapping[str, Needs], variants: Mapping[str, dict[str, Any]]
+    root: Path,
+    stages: Mapping[str, Stage],
+    found: Mapping[str, Needs],
+    variants: Mapping[str, dict[str, Any]],
 ) -> Iterator[Finding]:
     """Keys that are defined and that no stage reads, in params.yaml, the recipes, the catalogue."""
-    if any(seen.error for need in found.values() for seen in need.observed.values()):
+    if len(found) < len(stages) or any(need.failed for need in found.values()):
         return  # what is read is not known then
     for name, content in variants.items():
         if " with " in name:
@@ -143,7 +146,7 @@ def undeclared_params(stage: Stage, need: Needs, variants: Any, __: set[str]) ->
 
 def unread_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
     """Every declared parameter is read with some params file, neither more nor less than it."""
-    if any(seen.error for seen in need.observed.values()):
+    if need.failed:
         return
     for file, key in stage.params:
         read = any(
@@ -194,6 +197,8 @@ def unmade_outs(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Fin
 
 def unchecked_libraries(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
     """Every imported library is declared, and checked against environment.yaml at the start."""
+    if need.failed:
+        return
     required = {key for file, key in need.params if file == libraries.ENVIRONMENT}
     declared = {key for file, key in stage.params if file == libraries.ENVIRONMENT}
     for name, where in sorted(need.libraries.items()):

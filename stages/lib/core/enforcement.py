@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from stages.lib.core import pipeline
 from stages.lib.core.errors import UserError
 
 CORE = "stages/lib/core/"
@@ -29,6 +30,7 @@ CONFIG = f"{CORE}config.py"
 READER = f"{CORE}yaml_file.py"  # which config reads its files by
 FILES = f"{CORE}files.py"  # moves folders of outs into place, and removes the old ones
 CATALOGUE = "stages/lib/data/catalogue.py"  # reads the names of all entries, for its messages
+DATA = "stages/lib/data/"  # holds files against the SHA-256 of their catalogue
 # These list names of modules, which only an error message shows
 LISTED = {
     CONFIG: ("stages", "stages/models"),
@@ -40,7 +42,7 @@ PASSED_OVER = ("size", "nfiles")
 CATALOGUES = ("datasets.yaml", "weights.yaml")
 CONFIGURATION = ("params.yaml", *CATALOGUES, "environment.yaml")  # read key by key
 OWN = (".checkpoints", ".dvc/cache")  # what training keeps; content under the name of its hash
-PINNED = "data/own"  # whose files are held against the catalogue's SHA-256, as downloads are
+PINNED = "data/own"  # for DATA in a stage that may connect
 FOLDERS = (
     "DATASET_CACHE",
     "DATASET_MIRROR",
@@ -90,7 +92,8 @@ class Touch:
     """One thing that was reached for.
 
     Attributes:
-        kind: ``read``, ``list``, ``write``, ``import``, ``param``, ``start`` or ``connect``.
+        kind: ``read``, ``take`` from ``PINNED``, ``list``, ``write``, ``import``, ``param``,
+            ``start`` or ``connect``.
         name: The path relative to the top folder, the key, the program or the address.
         file: The file of a parameter.
         place: The line of code, as ``FILE:LINE``.
@@ -117,6 +120,7 @@ class _Watch:
         outside = [sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)]
         outside += ["/proc", "/dev", "/sys"]
         outside += [folder for name in FOLDERS if (folder := os.environ.get(name))]
+        outside += [sys.pycache_prefix] if sys.pycache_prefix else []
         roots = {os.path.realpath(path) + os.sep for path in outside} | {
             os.path.abspath(path) + os.sep for path in outside
         }
@@ -147,6 +151,8 @@ def judge(declared: Declared) -> None:
     if not _watch.active:
         start(Path.cwd())
     _watch.declared = declared
+    with unwatched():
+        _ignored(_watch.root)
     for touch in [*_watch.notes, *_imported()]:
         _judge(touch)
     _raise()
@@ -215,6 +221,11 @@ def complaint(touch: Touch, declared: Declared) -> str:
         return ""
     what = f"{touch.file}: {touch.name or 'all of it'}" if touch.kind == "param" else touch.name
     entry = step.format(name=touch.name, file=touch.file, stage=declared.stage)
+    if step == _DEP and _passed_over(touch):
+        entry = (
+            f"DVC does not hash it, by {pipeline.IGNORE}: "
+            "take it out there, or declare the files themselves"
+        )
     if touch.kind == "param" and not touch.name:
         entry = f"Add `- {touch.file}:`, or the keys, to the params of {declared.stage} in dvc.yaml"
     elif touch.kind == "param" and touch.file == "params.yaml":
@@ -228,13 +239,29 @@ def _within(path: str, folders: Iterable[str]) -> bool:
 
 
 def _hashed(touch: Touch, declared: Declared) -> bool:
-    """Whether DVC hashes it as a dep: of a folder all files, those behind linked folders not."""
+    """Whether DVC hashes it as a dep.
+
+    Of a folder that is all files but those behind linked folders and those of .dvcignore.
+    """
     folder = touch.name if touch.kind == "list" else os.path.dirname(touch.name)
-    return any(
-        touch.name == dep
-        or (_within(touch.name, [dep]) and _real(folder) == _real(dep) + folder[len(dep) :])
-        for dep in declared.deps
-    )
+    for dep in declared.deps:
+        if touch.name == dep and touch.kind != "list":
+            return True
+        if _within(touch.name, [dep]) and _real(folder) == _real(dep) + folder[len(dep) :]:
+            return not _passed_over(touch)
+    return False
+
+
+def _passed_over(touch: Touch) -> bool:
+    """Whether .dvcignore keeps it from DVC, by its name or that of a folder that it lies in."""
+    name = f"{touch.name}/" if touch.kind == "list" else touch.name
+    with unwatched():
+        return _ignored(_watch.root)(name)
+
+
+@functools.cache
+def _ignored(root: str) -> Callable[[str], bool]:
+    return pipeline.ignored(Path(root))
 
 
 @functools.cache
@@ -243,9 +270,8 @@ def _real(folder: str) -> str:
 
 
 def _may_read(touch: Touch, declared: Declared) -> bool:
-    if declared.network and touch.kind == "read" and _within(touch.name, [PINNED]):
-        return True
-    return _within(touch.name, (*declared.outs, *OWN)) or _hashed(touch, declared)
+    whole = (touch.name, "") in declared.params
+    return whole or _within(touch.name, (*declared.outs, *OWN)) or _hashed(touch, declared)
 
 
 def _may_write(touch: Touch, declared: Declared) -> bool:
@@ -278,6 +304,7 @@ Rule = Callable[[Touch, Declared], bool]
 _DEP = "Add `- {name}` to the deps of {stage} in dvc.yaml"
 RULES: dict[str, tuple[Rule, str]] = {
     "read": (_may_read, _DEP),
+    "take": (lambda touch, declared: declared.network or _may_read(touch, declared), _DEP),
     "list": (_may_read, _DEP),
     "import": (_hashed, _DEP),
     "write": (_may_write, "Add `- {name}` to the outs of {stage} in dvc.yaml"),
@@ -293,6 +320,7 @@ RULES: dict[str, tuple[Rule, str]] = {
 }
 WORDS = {
     "read": "opens {}",
+    "take": "opens {}",
     "list": "lists the folder {}",
     "import": "imports {}",
     "write": "writes {}",
@@ -332,13 +360,15 @@ def _open(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
             return None  # compiled code
         if source.endswith((".py", ".so", ".pyd")):
             return Touch("import", source, "", _place(frame))
-    if path in CONFIGURATION and not write:
+    innermost = _innermost(frame)
+    if not write and (path in CONFIGURATION or innermost == READER):
         return _configuration(path, frame)
     if _harmless(frame):
         return None
     if not write and os.path.isdir(arguments[0]):
         return _list(arguments, frame)
-    return Touch("write" if write else "read", path, "", _place(frame))
+    pinned = innermost.startswith(DATA) and _within(path, [PINNED])
+    return Touch("write" if write else "take" if pinned else "read", path, "", _place(frame))
 
 
 def _configuration(path: str, frame: FrameType | None) -> Touch | None:
@@ -351,7 +381,7 @@ def _configuration(path: str, frame: FrameType | None) -> Touch | None:
             caller = name
             break
         entry = found.f_code.co_name
-    if entry and (entry != "read" or caller == CATALOGUE):
+    if entry and (entry not in ("read", "checked") or caller == CATALOGUE):
         return None
     if not entry and _harmless(frame):
         return None

@@ -1,8 +1,9 @@
 """What dvc.yaml declares and what dvc.lock recorded: the one reader of both files."""
 
+import functools
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from stages.lib.core.errors import UserError
 FILE = "dvc.yaml"
 LOCK = "dvc.lock"
 PARAMS = "params.yaml"
+IGNORE = ".dvcignore"
 _REFERENCE = re.compile(r"\$\{\s*([^}\s]+)\s*\}")
 
 
@@ -54,8 +56,11 @@ class Stage:
         Raises:
             UserError: params.yaml lacks a key that a ``${...}`` names.
         """
+        lines = self.command if isinstance(self.command, list) else [self.command]
+        words = [resolve(str(line), values) for line in lines]
         return replace(
             self,
+            command=words if isinstance(self.command, list) else words[0],
             deps=tuple(resolve(dep, values) for dep in self.deps),
             params=tuple((file, resolve(key, values)) for file, key in self.params),
             outs=tuple(Out(resolve(out.path, values), out.cached) for out in self.outs),
@@ -190,13 +195,34 @@ def _followed(command: object) -> tuple[str, list[str]]:
 
 
 def plain(text: object) -> str:
-    """A path or key without a slash at its end and without spaces in its ``${...}``."""
-    return _REFERENCE.sub(r"${\1}", str(text)).rstrip("/")
+    """A path or key without ``./`` before it, a slash at its end and spaces in its ``${...}``."""
+    return _REFERENCE.sub(r"${\1}", str(text)).rstrip("/").removeprefix("./")
 
 
 def within(path: str, folder: str) -> bool:
     """Whether a path is another one, or lies in it."""
     return path == folder or path.startswith(f"{folder}/")
+
+
+def ignored(root: Path) -> Callable[[str], bool]:
+    """Whether DVC passes over a path when it hashes a folder, by .dvcignore in the top folder.
+
+    A dep that is itself a file is hashed all the same.
+    """
+    path = root / IGNORE
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    lines = [".git", ".hg", *text.splitlines()]
+    # A path that holds no word of any pattern matches none; then its reader need not be imported
+    chunks = [re.split(r"\[.*?\]|[*?/\\]", line.strip()) for line in lines if line.strip()]
+    words = [max(parts, key=len).removeprefix("!") for parts in chunks]
+
+    @functools.cache
+    def spec() -> Any:
+        import pathspec
+
+        return pathspec.GitIgnoreSpec.from_lines(lines)
+
+    return lambda name: any(word in name for word in words) and bool(spec().match_file(name))
 
 
 def _stage(name: str, content: object) -> Stage:

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stages.lib.core import launch, pipeline, yaml_file
 from stages.lib.core.enforcement import Declared
@@ -19,25 +20,24 @@ def declared() -> Declared | None:
         UserError: dvc.yaml cannot be read, or is in a form that hides what the stage declares.
     """
     names = launch.modules()
-    named = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    file, _, named = os.environ.get("DVC_STAGE", "").replace(os.sep, "/").rpartition(":")
+    if file.replace("../", "") not in ("", pipeline.FILE):
+        raise UserError(
+            f"{file}: stages.{named}: expected in the {pipeline.FILE} of the top folder, as what "
+            "it reads is checked against that.\nMove the stage there."
+        )
     if not (names or named) or not Path(pipeline.FILE).is_file():
         return None
     stages = pipeline.load(Path())
-    mine = [stage for stage in stages.values() if stage.module in names]
-    if named in stages and not stages[named].module:
-        mine = [stages[named]]  # by a cmd that hides what it runs
-    mine = [stage for stage in mine if stage.name == named] or mine[:1]
-    if not mine:
+    stage = _running(stages, names, named.partition("@")[0])
+    if stage is None:
         return None
-    stage = mine[0]
     if stage.strange:
         raise UserError(
             f"{pipeline.FILE}: stages.{stage.name}.{stage.strange}: expected cmd, deps, params and "
             "outs only, as what it reads is checked against them.\nWrite the stages out one by one."
         )
-    params = Path(pipeline.PARAMS)
-    text = params.read_text(encoding="utf-8") if params.is_file() else ""
-    stage = stage.resolved(yaml_file.parse(text, pipeline.PARAMS) or {})
+    stage = stage.resolved(_params())
     return Declared(
         stage=stage.name,
         deps=stage.deps,
@@ -45,6 +45,29 @@ def declared() -> Declared | None:
         params=stage.params,
         network=stage.network,
     )
+
+
+def _running(
+    stages: Mapping[str, pipeline.Stage], modules: Sequence[str], named: str
+) -> pipeline.Stage | None:
+    """The stage that runs one of the modules: DVC's, or the one of this process's arguments."""
+    if named in stages and not stages[named].module:
+        return stages[named]  # by a cmd that hides what it runs
+    found = [stage for stage in stages.values() if stage.module in modules]
+    chosen = [stage for stage in found if stage.name == named]
+    if not chosen and len(found) > 1:
+        chosen = [
+            stage
+            for stage in found
+            if pipeline.arguments(stage.resolved(_params()).command) == sys.argv[1:]
+        ]
+    return next(iter(chosen or found), None)
+
+
+def _params() -> dict[str, Any]:
+    path = Path(pipeline.PARAMS)
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return yaml_file.parse(text, pipeline.PARAMS) or {}
 
 
 def check_inputs(stage: Declared) -> None:

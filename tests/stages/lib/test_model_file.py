@@ -213,3 +213,19 @@ def test_weights_that_are_not_finite_are_named() -> None:
     assert model_file.not_finite(model) is None
     model.layers[-1].kernel.assign([[0, 1], [np.inf, 0]])
     assert model_file.not_finite(model) == "net/last/kernel"
+
+
+def test_a_layer_of_ones_own_loads_beside_dropout() -> None:
+    import keras
+
+    @keras.saving.register_keras_serializable("test_model_file")
+    class Scale(keras.layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.factor = self.add_weight((shape[-1],), "ones")  # type: ignore[no-untyped-call]
+
+        def call(self, x: Any) -> Any:
+            return x * self.factor
+
+    inputs = keras.Input((3,))
+    outputs = keras.layers.Dense(2)(keras.layers.Dropout(0.2)(Scale()(inputs)))  # type: ignore[no-untyped-call]
+    assert model_file.obstacle_to_loading(keras.Model(inputs, outputs)) is None

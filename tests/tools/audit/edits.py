@@ -166,6 +166,7 @@ EDITS = {
     "config.read": Edit("config.read('params.yaml')['small']", word="params.yaml"),
     "params.yaml by hand": Edit("Path('params.yaml').read_text()", word="params.yaml"),
     "another file's key": Edit("config.value('environment.yaml', 'keras', str)", word="keras"),
+    "config.checked": Edit("config.checked('params.yaml', 'small', dict)", word="params.yaml"),
     "config's own functions": Edit(
         "settings.append(config._mapping('params.yaml', 'small')['one'])", "", "hermetic"
     ),
@@ -431,7 +432,9 @@ EDITS = {
         "settings.append([p.name for p in Path('data/folder').glob('*')])", "", "hermetic"
     ),
     "walk's order": Edit(
-        "import os; settings.append([f for _, _, f in os.walk('data/folder')])", "", "hermetic"
+        "import os; settings.append([f for _, d, f in os.walk('data/folder') if not d.clear()])",
+        "",
+        "hermetic",
     ),
     "a dep's time": Edit("settings.append(Path('data/n.txt').stat().st_mtime)", "", "hermetic"),
     "a time in a folder": Edit(
@@ -444,6 +447,29 @@ EDITS = {
         "",
         "hermetic",
         "is outside the repository",
+    ),
+    "a database outside": Edit(
+        "import sqlite3; settings.append(sqlite3.connect(OUTSIDE + '/x.db').total_changes)",
+        "",
+        "hermetic",
+        "is outside the repository",
+    ),
+    "a folder outside": Edit(
+        "import os; settings.append(len(os.listdir(OUTSIDE)))",
+        "",
+        "hermetic",
+        "is outside the repository",
+    ),
+    "the local hour": Edit(
+        "import time; settings.append(time.localtime(1700000000).tm_hour)", "", "hermetic"
+    ),
+    # what DVC does not hash of a folder that is a dep
+    "a file of .dvcignore": Edit("open('data/folder/x.log').read()", word="by .dvcignore"),
+    "a folder of .dvcignore": Edit("list(Path('data/folder/.idle').iterdir())", word="by .dvcig"),
+    "a file of .dvcignore, by C": Edit(
+        "import ctypes; settings.append(ctypes.CDLL(None).open(b'data/folder/x.log', 0) > 0)",
+        "",
+        "hermetic",
     ),
     # what none of them catches, see docs/audit.md
     "date of UTC": Edit(

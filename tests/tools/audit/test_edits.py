@@ -48,6 +48,7 @@ import tensorflow as tf
 with tf.io.TFRecordWriter("assets/x.tfrecord") as writer:
     writer.write(b"1")
 """
+IDLE = "data/folder/.idle"
 # Where the refusal does not stop what writes the result
 MADE = {
     *("swallowed", "swallowed whole", "thread", "pool of threads", "thread that goes on"),
@@ -67,7 +68,7 @@ stages:
 def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of one stage, with files that it does not declare."""
     path = tmp_path_factory.mktemp("furnished") / "a path with spaces"
-    for folder in ("stages/lib", "data/folder", "assets", ".git", "recipes", "other"):
+    for folder in ("stages/lib", "data/folder", "assets", ".git", "recipes", "other", IDLE):
         (path / folder).mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "stages/lib/core", path / "stages/lib/core", ignore=ignore)
@@ -89,6 +90,9 @@ def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data/n.txt": "1 2",
         "stages/lib/extra.py": "x = 1\n",
         "stages/small.py": STAGE.format(top="", main="pass"),
+        ".dvcignore": "*.log\n.idle\n",
+        "data/folder/x.log": "1",
+        "data/folder/.idle/x": "1",
         "assets/plugin.py": "x = 1\n",
         "assets/x.csv": "1,2\n",
         "assets/x.json": "{}",
@@ -109,7 +113,10 @@ def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(assets / "x.npz", np.arange(3.0))
     (assets / "x.gz").write_bytes(gzip.compress(b"1"))
     (assets / "x.pickle").write_bytes(pickle.dumps(1))
-    sqlite3.connect(assets / "x.db").close()
+    for place in (assets, path.parent):
+        with sqlite3.connect(place / "x.db") as connection:
+            connection.execute("create table a (b)")
+        connection.close()
     tarfile.open(assets / "x.tar", "w").close()
     with zipfile.ZipFile(assets / "x.zip", "w") as stream:
         stream.writestr("inzip.py", "x = 1\n")
@@ -124,7 +131,7 @@ def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(_furnished: Path, tmp_path: Path) -> Path:
     path = tmp_path / "a path with spaces"
     shutil.copytree(_furnished, path, symlinks=True)
-    for name in ("outside.txt", "outside.py"):
+    for name in ("outside.txt", "outside.py", "x.db"):
         shutil.copyfile(_furnished.parent / name, tmp_path / name)
     (path / "data/hard.csv").hardlink_to(path / "assets/x.csv")
     (tmp_path / "link.csv").symlink_to(path / "assets/x.csv")
@@ -344,6 +351,101 @@ def test_a_stage_whose_command_hides_it_is_known_by_the_name_that_dvc_gives_it(s
     (small / "dvc.yaml").write_text(hidden, encoding="utf-8")
     write(small, "open('assets/x.csv').read()")
     assert "opens assets/x.csv" in run(small, DVC_STAGE="dvc.yaml:small").message
+
+
+@pytest.mark.parametrize(
+    ("named", "text", "said"),
+    [
+        (
+            "small@x",
+            "foreach: [x, y]\n    do:\n      cmd",
+            "dvc.yaml: stages.small.foreach: ",
+        ),
+        ("other/dvc.yaml:small", "cmd", "other/dvc.yaml: stages.small: expected in the dvc.yaml"),
+    ],
+    ids=["foreach", "another dvc.yaml"],
+)
+def test_a_stage_whose_declaration_is_not_known_does_not_run_unwatched(
+    small: Path, named: str, text: str, said: str
+) -> None:
+    declared = (small / "dvc.yaml").read_text(encoding="utf-8").replace("cmd", text)
+    (small / "dvc.yaml").write_text(declared, encoding="utf-8")
+    done = run(small, DVC_STAGE=named)
+    assert (done.code, done.message[: len(said)]) == (1, said)
+    assert not (small / "out.txt").exists()
+
+
+@pytest.mark.parametrize("named", ["../../dvc.yaml:small", "small"])
+def test_dvc_may_be_called_in_another_folder(small: Path, named: str) -> None:
+    done = run(small, DVC_STAGE=named)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_of_two_stages_of_a_module_the_words_after_it_choose(small: Path) -> None:
+    other = DVC.replace("stages:\n", "").replace("small:\n", "other:\n", 1)
+    other = other.replace("stages.small", "stages.small ${small.scale}")
+    other = other.replace("data/n.txt", "data/n.txt, assets/x.csv").replace("out.txt", "other.txt")
+    (small / "dvc.yaml").write_text(DVC + other, encoding="utf-8")
+    opened = "import sys\nif sys.argv[1:]: settings.append(open('assets/x.csv').read())"
+    writes = "files.write_text(Path('other.txt' if sys.argv[1:] else 'out.txt'), '1'); return"
+    write(small, f"{opened}\n{writes}")
+    for words in ([], ["2"]):
+        done = execute([sys.executable, "-m", "stages.small", *words], small)
+        assert (done.code, done.err) == (0, "")
+    assert hermetic.check(small) == ([], [])
+
+
+def test_only_code_that_compares_its_sha256_may_read_own_data(small: Path) -> None:
+    text = DVC.replace("outs:", "meta: {network: true}\n    outs:")
+    (small / "dvc.yaml").write_text(text, encoding="utf-8")
+    (small / "data/own").mkdir()
+    (small / "data/own/x.csv").write_text("1", encoding="utf-8")
+    write(small, "open('data/own/x.csv').read()")
+    assert "opens data/own/x.csv, which small does not declare" in run(small).message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "main"),
+    [
+        ("data/n.txt", "./data/n.txt", "pass"),
+        (
+            "small.scale,",
+            "small.scale, other.one,",
+            "config.value('params.yaml', 'other.one', int)",
+        ),
+        ("data/n.txt", "data/n.txt, params.yaml", "Path('params.yaml').read_text()"),
+        ("data/n.txt", "data/n.txt, ../outside.txt", "Path('../outside.txt').read_text()"),
+        (
+            "data/n.txt",
+            "data/n.txt, OUTSIDE/outside.txt",
+            "Path(OUTSIDE, 'outside.txt').read_text()",
+        ),
+        ("small.scale,", "small.scale, own.yaml: [a],", "config.value('own.yaml', 'a', int)"),
+        ("small.scale,", "small.scale, own.yaml: ,", "open('own.yaml').read()"),
+        ("", "", "import datetime as d; d.datetime.now().astimezone()"),
+        ("", "", "Path('data/folder/gone').symlink_to('nowhere')"),
+    ],
+    ids=[
+        *("dot", "another section", "all of params.yaml", "a dep above", "a dep elsewhere"),
+        *("another file's key", "another file", "an aware time", "a dangling link"),
+    ],
+)
+def test_what_is_declared_is_no_false_alarm(
+    small: Path, before: str, after: str, main: str
+) -> None:
+    after = after.replace("OUTSIDE", str(small.parent))
+    (small / "dvc.yaml").write_text(DVC.replace(before, after, 1), encoding="utf-8")
+    (small / "own.yaml").write_text("a: 1\n", encoding="utf-8")
+    with (small / "params.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("other:\n  one: 1\n" if "other" in after else "")
+    (small / "stages/other.py").write_text("", encoding="utf-8")
+    if "symlink" in main:
+        (small / "data/folder/gone").symlink_to("nowhere")
+        main = "pass"
+    write(small, main)
+    done = run(small)
+    assert (done.code, done.err) == (0, "")
+    assert hermetic.check(small) == ([], [])
 
 
 @pytest.mark.slow
