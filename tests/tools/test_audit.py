@@ -406,6 +406,81 @@ def test_fields_are_used_when_the_record_is_handed_on(small: Small) -> None:
     small.passes()
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        "match params:\n        case Params(offset=found): print(found)",
+        "print(repr(params))",
+        "print(config.recorded(params))",
+        "print([getattr(params, name) for name in params.__struct_fields__])",
+    ],
+    ids=["match", "repr", "recorded", "all names"],
+)
+def test_other_ways_to_use_a_field(small: Small, use: str) -> None:
+    small.edit("stages/scale.py", " + params.offset", "")
+    small.edit("stages/scale.py", "    numbers = ", f"    {use}\n    numbers = ")
+    small.passes()
+
+
+def test_settings_are_read_with_the_words_of_the_command(small: Small) -> None:
+    reads = "sys.argv[1] == '3' and config.value('params.yaml', 'scale.factor', int)"
+    small.edit("stages/count.py", "files, stage", "config, files, stage")
+    small.edit("stages/count.py", "from pathlib", "import sys\nfrom pathlib")
+    small.edit("stages/count.py", "lambda: versions", f"lambda: {reads} and versions")
+    small.edit("stages/count.py", "stage.run(", "stage.run(read=")
+    small.edit("stages/count.py", ", main, [SCALED])", ", main=main, inputs=[SCALED])")
+    small.edit("dvc.yaml", "stages.count", "stages.count ${scale.factor}")
+    small.edit("params.yaml", "factor: 2", "factor: 3")
+    small.fails("count: reads scale.factor of params.yaml, undeclared")
+    small.audit("--fix")
+    small.passes()
+
+
+def test_after_an_error_of_the_settings_nothing_else_is_concluded(small: Small) -> None:
+    small.edit("stages/scale.py", 'versions.require("msgspec", "pyyaml")', "raise OSError('no')")
+    small.write("stages/idle.py", "")
+    status, printed = small.audit()
+    assert status == 1
+    assert "its settings cannot be read with params.yaml: OSError: no" in printed
+    assert "unchecked" not in printed
+    assert "no stage reads it" not in printed
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('data/numbers/one.txt')",
+        "Path('data') / 'numbers' / f'{1}.txt'",
+    ],
+)
+def test_a_dep_that_is_named_in_parts_is_not_called_unread(small: Small, code: str) -> None:
+    small.edit("stages/scale.py", 'Path("data/numbers")', f"Path('x', str({code}))")
+    small.edit("stages/scale.py", "NUMBERS.glob", "Path('x').glob")
+    assert "data/numbers" not in small.audit()[1]
+
+
+def test_a_file_that_dvc_leaves_out_of_a_folder_is_a_dep_of_its_own(small: Small) -> None:
+    small.edit(
+        "stages/scale.py", "NUMBERS = ", "MORE = Path('data/numbers/deep/two.swp')\nNUMBERS = "
+    )
+    small.edit(
+        "dvc.yaml",
+        "      - stages/__init__.py",
+        "      - data/numbers/deep/two.swp\n      - stages/__init__.py",
+    )
+    small.passes()
+
+
+def test_a_list_that_stages_share_is_not_mended_for_one_of_them(small: Small) -> None:
+    small.edit("dvc.yaml", "    deps:\n", "    deps: &shared\n")
+    small.edit("dvc.yaml", "      - stages/scale.py\n", "")
+    before = Path("dvc.yaml").read_text()
+    status, printed = small.audit("--fix")
+    assert status == 1
+    assert "ERROR: dvc.yaml: stages.scale.deps: expected a list of its own, found one" in printed
+    assert Path("dvc.yaml").read_text() == before
+
+
 def test_a_misspelt_key_names_the_right_one(small: Small) -> None:
     small.edit("params.yaml", "factor", "factr")
     small.fails("params.yaml", "scale.factr", "unknown key", "Did you mean 'factor'?")

@@ -71,14 +71,11 @@ def _run(
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        first = next((at for at, line in enumerate(lines) if line.startswith("ERROR: ")), -1)
-        why, *more = [*lines[first:], "declare what it reads"] if first >= 0 else lines[-1:]
-        step = more[0] if more else "declare what it reads"
-        yield Finding(
-            stage.name,
-            f"fails with its deps alone: {why.removeprefix('ERROR: ').rstrip('.')}",
-            step.rstrip("."),
-        )
+        errors = [at for at, line in enumerate(lines) if line.startswith("ERROR: ")]
+        told = lines[errors[0] :] if errors else lines[-1:]
+        why, step, *_ = (line.rstrip(".") for line in (*told, "declare what it reads"))
+        what = f"fails with its deps alone: {why.removeprefix('ERROR: ')}"
+        yield Finding(stage.name, what, step)
         return
     for out in stage.outs:
         for path in _differing(root / out.path, room / out.path):

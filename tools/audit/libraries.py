@@ -22,7 +22,7 @@ _DISTRIBUTIONS = {
 }
 # What no output depends on, though a stage or a library loads it
 WITHOUT_INFLUENCE = {
-    # draws on a terminal, tells the surroundings, packs, or mends Python
+    # draws on a terminal, tells the surroundings, packs, reads .dvcignore, or mends Python
     *(
         "absl-py",
         "colorama",

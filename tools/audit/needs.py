@@ -3,7 +3,9 @@
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from stages.lib.core import pipeline
 from tools.audit import libraries
 from tools.audit.observed import Observation
 from tools.audit.sources import Imports, Sources, executed
@@ -14,6 +16,7 @@ class Needs:
     """What a stage depends on.
 
     Attributes:
+        root: The top folder of the repository.
         imports: Files, libraries and missing modules, each with the place of an import.
         libraries: The distributions that it imports, each with the place.
         observed: What reading its settings showed, by params file.
@@ -22,6 +25,7 @@ class Needs:
         present: All source files of the pipeline.
     """
 
+    root: Path
     imports: Imports
     libraries: dict[str, str]
     observed: dict[str, Observation]
@@ -47,16 +51,21 @@ class Needs:
     def names(self, path: str) -> bool:
         """Whether the code names a path, its last part, a folder that it lies in or what it holds.
 
-        Folders that are named one by one may be joined to it.
+        Folders and an ending that are named one by one may be joined to it.
         """
         parts = path.split("/")
         folders = {"/".join(parts[:end]) for end in range(2, len(parts))}
         wanted = {path, parts[-1]} | folders
-        return (
-            any(text.rstrip("/") in wanted for text in self.texts)
-            or any(text.startswith(f"{path}/") for text in self.texts)
-            or (len(parts) > 1 and self.texts.issuperset(parts[:-1]))
-        )
+        if any(text.rstrip("/") in wanted or text.startswith(f"{path}/") for text in self.texts):
+            return True
+        ends = any(text and parts[-1].endswith(text) for text in self.texts)
+        return ends and len(parts) > 1 and self.texts.issuperset(parts[:-1])
+
+    def apart(self, path: str, folder: str) -> bool:
+        """Whether DVC leaves a path out of a folder that it lies in."""
+        inner = Path(path).parent.relative_to(folder)
+        linked = (self.root / path).parent.resolve() != (self.root / folder).resolve() / inner
+        return linked or pipeline.ignored(self.root)(path)
 
 
 def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Needs:
@@ -74,6 +83,7 @@ def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Nee
     }
     trees = {name: code.tree(name) for name in imports.files}
     return Needs(
+        root=code.root,
         imports=imports,
         libraries={
             libraries.distribution(name): at

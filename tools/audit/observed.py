@@ -138,12 +138,14 @@ class _Loaded:
     """A stage that was run up to ``stage.run``.
 
     Attributes:
+        command: Its module and arguments.
         reader: Reads its settings; nothing where it did not come so far.
         error: Why not; else empty.
         params: What it read on the way.
         modules: The source files that it loaded.
     """
 
+    command: list[str]
     reader: Callable[[], object]
     error: str
     params: set[tuple[str, str]]
@@ -175,7 +177,7 @@ def _listen(params: set[tuple[str, str]]) -> None:
     sys.addaudithook(hook)
 
 
-def _load(module: str, given: list[str], params: set[tuple[str, str]], root: Path) -> _Loaded:
+def _load(command: list[str], params: set[tuple[str, str]], root: Path) -> _Loaded:
     """A stage, run up to ``stage.run``."""
     from stages.lib.core import stage
 
@@ -185,15 +187,15 @@ def _load(module: str, given: list[str], params: set[tuple[str, str]], root: Pat
     def run(read: Callable[[], object], *_: object, **__: object) -> None:
         readers.append(read)
 
-    arguments = [module, *given]
-    with mock.patch.object(stage, "run", run), mock.patch.object(sys, "argv", arguments):
+    with mock.patch.object(stage, "run", run), mock.patch.object(sys, "argv", command):
         try:
-            runpy.run_module(module.replace("/", "."), run_name="__main__")
+            runpy.run_module(command[0].replace("/", "."), run_name="__main__")
             error = "" if readers else "it does not call stage.run"
         except (Exception, SystemExit) as raised:
             error = _words(raised)
     new = set(sys.modules) - present
-    loaded = _Loaded((readers or [lambda: None])[-1], error, set(params), set(_files(new, root)))
+    reader = (readers or [lambda: None])[-1]
+    loaded = _Loaded(command, reader, error, set(params), set(_files(new, root)))
     _forget(new, "stages.")
     return loaded
 
@@ -203,9 +205,10 @@ def _read(loaded: _Loaded, params: set[tuple[str, str]], root: Path) -> dict[str
     params.clear()
     before, reason = set(sys.modules), loaded.error
     try:
-        loaded.reader()
+        with mock.patch.object(sys, "argv", loaded.command):
+            loaded.reader()
     except (Exception, SystemExit) as failure:
-        reason = reason or (str(failure) if isinstance(failure, UserError) else _words(failure))
+        reason = reason or _words(failure)
     new = set(sys.modules) - before
     files = {*_files(new, root), *loaded.modules}
     _forget(new, "stages.models.")
@@ -219,6 +222,8 @@ def _read(loaded: _Loaded, params: set[tuple[str, str]], root: Path) -> dict[str
 def _words(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it exits with {error.code}"
+    if isinstance(error, UserError):
+        return str(error)
     return f"{type(error).__name__}: {error}"
 
 
@@ -236,10 +241,7 @@ def _main() -> None:
     sys.meta_path.insert(0, _StandIns())
     _listen(params)
     os.chdir(root)
-    loaded = {
-        name: _load(module, arguments, params, root)
-        for name, (module, *arguments) in given["commands"].items()
-    }
+    loaded = {name: _load(command, params, root) for name, command in given["commands"].items()}
     answer: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for path in root.glob("*.yaml"):

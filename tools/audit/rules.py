@@ -174,11 +174,11 @@ def unread_deps(stage: Stage, need: Needs, variants: Any, _: set[str]) -> Iterat
                 yield _needless(stage, "deps", "", dep)
 
 
-def repeated(stage: Stage, _: Needs, __: Any, ___: set[str]) -> Iterator[Finding]:
+def repeated(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
     """Nothing is declared twice."""
     for path in stage.deps:
         for folder in stage.deps:
-            if path != folder and within(path, folder):
+            if path != folder and within(path, folder) and not need.apart(path, folder):
                 yield _needless(stage, "deps", "", path, f"declares {path}, which is in {folder}")
     entries = [*stage.deps, *(f"{file}: {key}" for file, key in stage.params)]
     for entry in dict.fromkeys(entries):

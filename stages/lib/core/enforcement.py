@@ -221,10 +221,11 @@ def complaint(touch: Touch, declared: Declared) -> str:
         return ""
     what = f"{touch.file}: {touch.name or 'all of it'}" if touch.kind == "param" else touch.name
     entry = step.format(name=touch.name, file=touch.file, stage=declared.stage)
-    if step == _DEP and _passed_over(touch):
-        entry = (
-            f"DVC does not hash it, by {pipeline.IGNORE}: "
-            "take it out there, or declare the files themselves"
+    if step == _DEP and _passed_over(touch):  # DVC hashes it in no folder
+        entry += (
+            f", and take it out of {pipeline.IGNORE}"
+            if touch.kind == "list"
+            else f", itself: {pipeline.IGNORE} keeps it out of its folder"
         )
     if touch.kind == "param" and not touch.name:
         entry = f"Add `- {touch.file}:`, or the keys, to the params of {declared.stage} in dvc.yaml"
@@ -243,13 +244,13 @@ def _hashed(touch: Touch, declared: Declared) -> bool:
 
     Of a folder that is all files but those behind linked folders and those of .dvcignore.
     """
+    if touch.kind != "list" and touch.name in declared.deps:
+        return True
     folder = touch.name if touch.kind == "list" else os.path.dirname(touch.name)
-    for dep in declared.deps:
-        if touch.name == dep and touch.kind != "list":
-            return True
-        if _within(touch.name, [dep]) and _real(folder) == _real(dep) + folder[len(dep) :]:
-            return not _passed_over(touch)
-    return False
+    return any(
+        _within(touch.name, [dep]) and _real(folder) == _real(dep) + folder[len(dep) :]
+        for dep in declared.deps
+    ) and not _passed_over(touch)
 
 
 def _passed_over(touch: Touch) -> bool:

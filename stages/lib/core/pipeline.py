@@ -15,7 +15,7 @@ FILE = "dvc.yaml"
 LOCK = "dvc.lock"
 PARAMS = "params.yaml"
 IGNORE = ".dvcignore"
-_REFERENCE = re.compile(r"\$\{\s*([^}\s]+)\s*\}")
+_REFERENCE = re.compile(r"(?<!\\)\$\{\s*([^}\s]+)\s*\}")
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,12 @@ def parse(text: str) -> dict[str, Stage]:
 
 
 def resolve(text: str, values: Mapping[str, Any]) -> str:
-    """``text`` with the values of params.yaml in place of its ``${...}``.
+    r"""``text`` with the values of params.yaml in place of its ``${...}``; ``\${`` is a plain one.
 
     Raises:
         UserError: params.yaml has no such key.
     """
-    return _REFERENCE.sub(lambda match: str(lookup(values, match[1])), text)
+    return _REFERENCE.sub(lambda match: str(lookup(values, match[1])), text).replace(r"\${", "${")
 
 
 def references(text: str) -> list[str]:
@@ -207,11 +207,12 @@ def within(path: str, folder: str) -> bool:
 def ignored(root: Path) -> Callable[[str], bool]:
     """Whether DVC passes over a path when it hashes a folder, by .dvcignore in the top folder.
 
-    A dep that is itself a file is hashed all the same.
+    The path is relative to ``root``, that of a folder with a slash at its end. A dep that is itself
+    a file is hashed all the same.
     """
     path = root / IGNORE
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    lines = [".git", ".hg", *text.splitlines()]
+    lines = [".hg/", ".git/", ".git", ".dvc/", *text.splitlines()]  # the first are DVC's own
     # A path that holds no word of any pattern matches none; then its reader need not be imported
     chunks = [re.split(r"\[.*?\]|[*?/\\]", line.strip()) for line in lines if line.strip()]
     words = [max(parts, key=len).removeprefix("!") for parts in chunks]

@@ -17,19 +17,22 @@ def declared() -> Declared | None:
     """What dvc.yaml declares for the running stage; None for a program that is no stage of it.
 
     Raises:
-        UserError: dvc.yaml cannot be read, or is in a form that hides what the stage declares.
+        UserError: dvc.yaml cannot be read, or is in a form that hides what the stage declares; or
+            it is one of a file elsewhere.
     """
     names = launch.modules()
     file, _, named = os.environ.get("DVC_STAGE", "").replace(os.sep, "/").rpartition(":")
-    if file.replace("../", "") not in ("", pipeline.FILE):
+    here = f"{Path.cwd().as_posix()}/{pipeline.FILE}"  # as DVC, called elsewhere, may name it too
+    stage = None
+    if (names or named) and here.endswith(f"/{file.replace('../', '') or pipeline.FILE}"):
+        stages = pipeline.load(Path()) if Path(pipeline.FILE).is_file() else {}
+        stage = _running(stages, names, named.partition("@")[0])
+    if stage is None and named:
         raise UserError(
-            f"{file}: stages.{named}: expected in the {pipeline.FILE} of the top folder, as what "
-            "it reads is checked against that.\nMove the stage there."
+            f"{file or pipeline.FILE}: stages.{named}: expected in the {pipeline.FILE} of the "
+            "folder that it runs in, as what it reads is checked against that.\n"
+            "Move the stage there."
         )
-    if not (names or named) or not Path(pipeline.FILE).is_file():
-        return None
-    stages = pipeline.load(Path())
-    stage = _running(stages, names, named.partition("@")[0])
     if stage is None:
         return None
     if stage.strange:
@@ -59,7 +62,8 @@ def _running(
         chosen = [
             stage
             for stage in found
-            if pipeline.arguments(stage.resolved(_params()).command) == sys.argv[1:]
+            if not stage.strange
+            and pipeline.arguments(stage.resolved(_params()).command) == sys.argv[1:]
         ]
     return next(iter(chosen or found), None)
 

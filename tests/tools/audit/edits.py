@@ -464,8 +464,12 @@ EDITS = {
         "import time; settings.append(time.localtime(1700000000).tm_hour)", "", "hermetic"
     ),
     # what DVC does not hash of a folder that is a dep
-    "a file of .dvcignore": Edit("open('data/folder/x.log').read()", word="by .dvcignore"),
-    "a folder of .dvcignore": Edit("list(Path('data/folder/.idle').iterdir())", word="by .dvcig"),
+    "a file of .dvcignore": Edit(
+        "open('data/folder/x.log').read()", word="itself: .dvcignore keeps it out of its folder"
+    ),
+    "a folder of .dvcignore": Edit(
+        "list(Path('data/folder/.idle').iterdir())", word="take it out of .dvcignore"
+    ),
     "a file of .dvcignore, by C": Edit(
         "import ctypes; settings.append(ctypes.CDLL(None).open(b'data/folder/x.log', 0) > 0)",
         "",

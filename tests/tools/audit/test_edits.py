@@ -234,6 +234,7 @@ def test_without_an_edit_nothing_is_found(small: Path) -> None:
         {"PYTHONDONTWRITEBYTECODE": "1"},
         {"PYTHONDONTWRITEBYTECODE": ""},
         {"PYTHONOPTIMIZE": "1"},
+        {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": ".compiled"},
     ],
 )
 def test_compiled_code_is_no_false_alarm(small: Path, environment: dict[str, str]) -> None:
@@ -356,14 +357,11 @@ def test_a_stage_whose_command_hides_it_is_known_by_the_name_that_dvc_gives_it(s
 @pytest.mark.parametrize(
     ("named", "text", "said"),
     [
-        (
-            "small@x",
-            "foreach: [x, y]\n    do:\n      cmd",
-            "dvc.yaml: stages.small.foreach: ",
-        ),
+        ("small@x", "foreach: [x]\n    do:\n      cmd", "dvc.yaml: stages.small.foreach: "),
         ("other/dvc.yaml:small", "cmd", "other/dvc.yaml: stages.small: expected in the dvc.yaml"),
+        ("dvc.yaml:other", "cmd: python -m stages.x #", "dvc.yaml: stages.other: expected in"),
     ],
-    ids=["foreach", "another dvc.yaml"],
+    ids=["foreach", "another dvc.yaml", "another name"],
 )
 def test_a_stage_whose_declaration_is_not_known_does_not_run_unwatched(
     small: Path, named: str, text: str, said: str
@@ -375,7 +373,9 @@ def test_a_stage_whose_declaration_is_not_known_does_not_run_unwatched(
     assert not (small / "out.txt").exists()
 
 
-@pytest.mark.parametrize("named", ["../../dvc.yaml:small", "small"])
+@pytest.mark.parametrize(
+    "named", ["../../dvc.yaml:small", "small", "a path with spaces/dvc.yaml:small"]
+)
 def test_dvc_may_be_called_in_another_folder(small: Path, named: str) -> None:
     done = run(small, DVC_STAGE=named)
     assert (done.code, done.err) == (0, "")
@@ -413,7 +413,11 @@ def test_only_code_that_compares_its_sha256_may_read_own_data(small: Path) -> No
             "small.scale, other.one,",
             "config.value('params.yaml', 'other.one', int)",
         ),
-        ("data/n.txt", "data/n.txt, params.yaml", "Path('params.yaml').read_text()"),
+        (
+            "data/n.txt",
+            "data/n.txt, params.yaml",
+            "settings.append(Path('params.yaml').read_text())",
+        ),
         ("data/n.txt", "data/n.txt, ../outside.txt", "Path('../outside.txt').read_text()"),
         (
             "data/n.txt",
@@ -423,11 +427,11 @@ def test_only_code_that_compares_its_sha256_may_read_own_data(small: Path) -> No
         ("small.scale,", "small.scale, own.yaml: [a],", "config.value('own.yaml', 'a', int)"),
         ("small.scale,", "small.scale, own.yaml: ,", "open('own.yaml').read()"),
         ("", "", "import datetime as d; d.datetime.now().astimezone()"),
-        ("", "", "Path('data/folder/gone').symlink_to('nowhere')"),
+        ("data/n.txt", "data/n.txt, data/folder/x.log", "open('data/folder/x.log').read()"),
     ],
     ids=[
         *("dot", "another section", "all of params.yaml", "a dep above", "a dep elsewhere"),
-        *("another file's key", "another file", "an aware time", "a dangling link"),
+        *("another file's key", "another file", "an aware time", "an ignored file"),
     ],
 )
 def test_what_is_declared_is_no_false_alarm(
@@ -439,12 +443,15 @@ def test_what_is_declared_is_no_false_alarm(
     with (small / "params.yaml").open("a", encoding="utf-8") as stream:
         stream.write("other:\n  one: 1\n" if "other" in after else "")
     (small / "stages/other.py").write_text("", encoding="utf-8")
-    if "symlink" in main:
-        (small / "data/folder/gone").symlink_to("nowhere")
-        main = "pass"
     write(small, main)
     done = run(small)
     assert (done.code, done.err) == (0, "")
+    assert hermetic.check(small) == ([], [])
+
+
+def test_a_link_that_leads_nowhere_does_not_stop_the_hermetic_run(small: Path) -> None:
+    (small / "data/folder/gone").symlink_to("nowhere")
+    assert run(small).code == 0
     assert hermetic.check(small) == ([], [])
 
 
@@ -472,6 +479,23 @@ def test_a_thread_is_watched_while_the_core_reads_for_itself(small: Path) -> Non
     )
     done = execute([sys.executable, "-c", code], small)
     assert done.out.strip() == "['assets/x.csv']"
+
+
+def test_a_folder_whose_name_begins_as_a_systems_is_outside_all_the_same(tmp_path: Path) -> None:
+    for name in ("room", "system", "systematic"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+    code = (
+        "import sys; from tools.audit import room\n"
+        "room.SYSTEM = (sys.argv[1], *room.SYSTEM)\n"
+        "outside = room.watch()\n"
+        "for name in sys.argv[1:]: open(name + '/x').close()\n"
+        "print(*outside)"
+    )
+    folders = [str(tmp_path / "system"), str(tmp_path / "systematic")]
+    command = [sys.executable, "-c", code, *folders]
+    done = execute(command, tmp_path / "room", PYTHONPATH=str(ROOT))
+    assert done.out.strip() == f"{folders[1]}{os.sep}x", done.err
 
 
 def test_there_are_enough_edits() -> None:

@@ -57,4 +57,5 @@ def test_a_reference_to_no_key_is_refused(key: str) -> None:
     with pytest.raises(UserError, match=rf"dvc.yaml: \$\{{{key}\}}: params.yaml has no such key"):
         pipeline.resolve(f"stages/${{{key}}}.py", values)
     assert pipeline.resolve("a${model.size}b", values) == "a3b"
+    assert pipeline.resolve(r"\${HOME}/${model.size}", values) == "${HOME}/3"
     assert pipeline.references("${a.b} ${c} ${a.b}") == ["a.b", "c"]
