@@ -2,10 +2,12 @@
 
     python -m benchmarks.convolutions [--rounds 5] [--threads 2] [--peers PYTHON]
 
-The networks are those of the convolutional recipes, on images of noise. PYTHON is an interpreter
-that has benchmarks/requirements.txt; without one PyTorch is left out. Each row is measured in
-processes of its own, all of them in turn; a process goes through an epoch that is not measured and
-then through five that are. The bare operations are TensorFlow's own, of the network's sizes: each
+The networks are those of the convolutional recipes, on 60,000 images of noise. PYTHON is an
+interpreter that has benchmarks/requirements.txt; without one PyTorch is left out. Each row is
+measured in processes of its own, all of them in turn; a process takes 100 steps that are not
+measured, and then five times 100 that are. PyTorch is measured as it is, and where the C library is
+told to keep the memory that it frees: with as many images it gives it back and takes it anew at
+every step otherwise. The bare operations are TensorFlow's own, of the network's sizes: each
 convolution and matrix product forward, and backward to its weights and, but for the first, to its
 inputs. The tables go to the standard output.
 """
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 RECIPES = ("fashion-cnn", "mnist-cnn")
-STEPS, EPOCHS = 100, 5
+IMAGES, STEPS, EPOCHS = 60_000, 100, 5
 BARE = "bare operations"
 ROWS = {  # name in the table: how it is trained
     BARE: "bare",
@@ -43,6 +45,8 @@ ROWS = {  # name in the table: how it is trained
     "`model.fit`, without augmentation": "fit",
 }
 TORCH = "PyTorch, without augmentation"
+TORCH_KEPT = f"{TORCH}, memory kept"
+KEPT = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "268435456"}  # of glibc
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,14 @@ def epochs(case: Case) -> list[float]:
         from stages.models import cnn
     params = case.params
     size = params["train"]["batch_size"]
-    images, labels = noise(STEPS * size)
+    images, labels = noise(IMAGES)
     runtime.configure(case.threads, seed=1)
     build = partial(cnn.build, (28, 28), 10, **params["model"]["cnn"])
     if case.way == "bare":
         epoch: Callable[[], object] = bare(build(), size)
     elif case.way == "fit":
-        epoch = fitted(build(), params["train"], images, labels)
+        used = STEPS * size
+        epoch = fitted(build(), params["train"], images[:used], labels[:used])
     else:
         epoch = trained(build, params["train"], images, labels, case.way)
     epoch()
@@ -118,8 +123,8 @@ def trained(
         scored=scored,
     )
     x, y = loop.as_tensor(images), loop.as_tensor(labels)
-    rates = np.full(count // size, 1e-3, np.float32)
-    order = np.random.default_rng(1).permutation(count)
+    rates = np.full(STEPS, 1e-3, np.float32)
+    order = np.random.default_rng(1).permutation(count)[: STEPS * size]
     return lambda: training.epoch(x, y, order, rates)
 
 
@@ -200,9 +205,9 @@ def torch(case: Case, python: str) -> list[str]:
     params = case.params
     chosen = {name: params["train"][name] for name in ("batch_size", "weight_decay")}
     smoothing = params["train"]["label_smoothing"]
-    given = {**params["model"]["cnn"], **chosen, "label_smoothing": smoothing, "steps": STEPS}
-    length = [str(EPOCHS), str(case.threads)]
-    return [python, "-m", "benchmarks.peers.torch_recipe", json.dumps(given), *length]
+    given = {**params["model"]["cnn"], **chosen, "label_smoothing": smoothing}
+    given |= {"images": IMAGES, "steps": STEPS, "epochs": EPOCHS}
+    return [python, "-m", "benchmarks.peers.torch_recipe", json.dumps(given), str(case.threads)]
 
 
 def ours(case: Case) -> list[str]:
@@ -211,9 +216,9 @@ def ours(case: Case) -> list[str]:
     return [*command, "--child", case.recipe, case.way]
 
 
-def own_process(command: Sequence[str], threads: int, fastest: list[float]) -> float:
+def own_process(command: Sequence[str], environment: dict[str, str], fastest: list[float]) -> float:
     """The mean seconds of the epochs that a command prints; the least are added to ``fastest``."""
-    out = side_by_side.run(command, OMP_NUM_THREADS=str(threads))
+    out = side_by_side.run(command, ROOT, **environment)
     seconds = [float(word) for word in out.splitlines()[-1].split()]
     fastest.append(min(seconds))
     return fmean(seconds)
@@ -247,11 +252,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for recipe in RECIPES:
         case = Case(recipe, "", options.threads)
         commands = {name: ours(replace(case, way=way)) for name, way in ROWS.items()}
+        environments: dict[str, dict[str, str]] = {}
         if options.peers:
-            commands[TORCH] = torch(case, options.peers)
+            commands |= dict.fromkeys((TORCH, TORCH_KEPT), torch(case, options.peers))
+            environments[TORCH] = {"OMP_NUM_THREADS": str(options.threads)}
+            environments[TORCH_KEPT] = environments[TORCH] | KEPT
         fastest: dict[str, list[float]] = {name: [] for name in commands}
         works = {
-            name: partial(own_process, command, options.threads, fastest[name])
+            name: partial(own_process, command, environments.get(name, {}), fastest[name])
             for name, command in commands.items()
         }
         found = side_by_side.alternating(works, options.rounds)

@@ -1,9 +1,10 @@
 """The network of stages/models/cnn.py in PyTorch, on images of noise.
 
-    python -m benchmarks.peers.torch_recipe JSON EPOCHS THREADS
+    python -m benchmarks.peers.torch_recipe JSON THREADS
 
-JSON has the network's arguments, batch_size, weight_decay, label_smoothing and steps; the last line
-printed is the seconds of each epoch but the first, of which there are EPOCHS.
+JSON has the network's arguments, batch_size, weight_decay, label_smoothing, images, steps and
+epochs; the last line printed is the seconds of each epoch of so many steps, after one that is not
+measured.
 """
 
 import json
@@ -29,7 +30,7 @@ def build(channels: list[int], convolutions: list[int]) -> torch.nn.Module:
 
 def main() -> None:
     """Prints the seconds."""
-    given, epochs, threads = json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    given, threads = json.loads(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = build(given["channels"], given["convolutions"]).to(memory_format=torch.channels_last)
@@ -37,17 +38,18 @@ def main() -> None:
         model.parameters(), 1e-3, weight_decay=given["weight_decay"], fused=True
     )
     loss = torch.nn.CrossEntropyLoss(label_smoothing=given["label_smoothing"])
-    count = given["steps"] * given["batch_size"]
-    x = torch.rand(count, 1, 28, 28).to(memory_format=torch.channels_last)
+    count = given["images"]
+    x = torch.rand(count, 1, 28, 28)
     y = torch.randint(10, (count,))
     model.train()
     seconds = []
-    for _ in range(1 + epochs):
-        order = torch.randperm(count)
+    for _ in range(1 + given["epochs"]):
+        order = torch.randperm(count)[: given["steps"] * given["batch_size"]]
         started = time.perf_counter()
         for chosen in order.split(given["batch_size"]):
             optimizer.zero_grad(set_to_none=True)
-            loss(model(x[chosen]), y[chosen]).backward()
+            images = x[chosen].to(memory_format=torch.channels_last)
+            loss(model(images), y[chosen]).backward()
             optimizer.step()
         seconds.append(time.perf_counter() - started)
     print(*seconds[1:])
