@@ -30,7 +30,7 @@ CONFIG = f"{CORE}config.py"
 READER = f"{CORE}yaml_file.py"  # which config reads its files by
 FILES = f"{CORE}files.py"  # moves folders of outs into place, and removes the old ones
 CATALOGUE = "stages/lib/data/catalogue.py"  # reads the names of all entries, for its messages
-DATA = "stages/lib/data/"  # holds files against the SHA-256 of their catalogue
+TAKER = "stages/download.py"  # by the SHA-256 of the catalogue
 # These list names of modules, which only an error message shows
 LISTED = {
     CONFIG: ("stages", "stages/models"),
@@ -42,7 +42,7 @@ PASSED_OVER = ("size", "nfiles")
 CATALOGUES = ("datasets.yaml", "weights.yaml")
 CONFIGURATION = ("params.yaml", *CATALOGUES, "environment.yaml")  # read key by key
 OWN = (".checkpoints", ".dvc/cache")  # what training keeps; content under the name of its hash
-PINNED = "data/own"  # for DATA in a stage that may connect
+PINNED = "data/own"  # for TAKER, where it may connect
 FOLDERS = (
     "DATASET_CACHE",
     "DATASET_MIRROR",
@@ -368,8 +368,9 @@ def _open(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
         return None
     if not write and os.path.isdir(arguments[0]):
         return _list(arguments, frame)
-    pinned = innermost.startswith(DATA) and _within(path, [PINNED])
-    return Touch("write" if write else "take" if pinned else "read", path, "", _place(frame))
+    place = _place(frame)
+    pinned = place.startswith(TAKER) and _within(path, [PINNED])
+    return Touch("write" if write else "take" if pinned else "read", path, "", place)
 
 
 def _configuration(path: str, frame: FrameType | None) -> Touch | None:

@@ -395,13 +395,20 @@ def test_of_two_stages_of_a_module_the_words_after_it_choose(small: Path) -> Non
     assert hermetic.check(small) == ([], [])
 
 
-def test_only_code_that_compares_its_sha256_may_read_own_data(small: Path) -> None:
+def test_only_what_compares_its_sha256_may_read_own_data(small: Path) -> None:
     text = DVC.replace("outs:", "meta: {network: true}\n    outs:")
     (small / "dvc.yaml").write_text(text, encoding="utf-8")
     (small / "data/own").mkdir()
     (small / "data/own/x.csv").write_text("1", encoding="utf-8")
     write(small, "open('data/own/x.csv').read()")
     assert "opens data/own/x.csv, which small does not declare" in run(small).message
+    text = text.replace("stages.small", "stages.download").replace("small.py", "download.py")
+    (small / "dvc.yaml").write_text(text, encoding="utf-8")
+    write(small, "files.sha256(Path('data/own/x.csv'))")
+    (small / "stages/small.py").rename(small / "stages/download.py")
+    (small / "stages/small.py").touch()  # for the section of params.yaml
+    done = execute([sys.executable, "-m", "stages.download"], small)
+    assert (done.code, done.err) == (0, "")
 
 
 @pytest.mark.parametrize(
