@@ -105,13 +105,13 @@ def trained(
     way: str,
 ) -> Callable[[], object]:
     """An epoch of this project's loop."""
-    from stages.lib import runtime
-    from stages.lib.training import augmentation, loop, optimizers
+    from stages.lib.training import augmentation, loop, optimizers, precision
 
     scored = model = build()
     if way == "bfloat16":
-        with runtime.mixed_precision(way, 1):
+        with precision.mixed(way, 1):
             model = build()
+        precision.keep_logits(model)
     augment = augmentation.make(augmentation.Augmentation(**train["augmentation"]))
     size, count = train["batch_size"], len(labels)
     training = loop.Loop(

@@ -23,6 +23,7 @@ from stages.lib.training import (
     loop,
     optimizers,
     phases,
+    precision,
     progress,
     standardization,
     starting,
@@ -417,8 +418,10 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
     model, started = network()
     if params.precision == "float32":
         return Networks(model, model, started)
-    with runtime.mixed_precision(params.precision, params.seed):
-        return Networks(model, *network())
+    with precision.mixed(params.precision, params.seed):
+        trained, started = network()
+    precision.keep_logits(trained)
+    return Networks(model, trained, started)
 
 
 def refuse_frozen_epochs(settings: Settings) -> None:
@@ -476,7 +479,7 @@ def remarks(model: keras.Model, params: Params) -> Iterator[str]:
     cores = runtime.cores()
     if remark := runtime.remark_on_threads(model, params.threads, params.batch_size, cores):
         yield f"train.threads: {remark}; the number is part of the result."
-    if params.precision == "bfloat16" and (remark := runtime.remark_on_bfloat16()):
+    if params.precision == "bfloat16" and (remark := precision.remark_on_bfloat16()):
         yield f"train.precision: {remark}."
 
 

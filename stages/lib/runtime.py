@@ -119,34 +119,6 @@ def device() -> str:
     )
 
 
-@contextlib.contextmanager
-def mixed_precision(precision: str, seed: int) -> Iterator[None]:
-    """The block in which networks are built that compute in a shorter type, ``bfloat16`` say.
-
-    Their weights are float32 all the same, as drawn anew from the seed.
-    """
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(f"mixed_{precision}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def remark_on_bfloat16(processor: Path = Path("/proc/cpuinfo")) -> str:
-    """Why a training in bfloat16 is slow here; empty where it is not, or nothing is known."""
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU") or not processor.is_file():
-        return ""
-    flags = processor.read_text(encoding="utf-8", errors="replace").split()
-    if not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags) or "bf16" in flags:  # the last is ARM's
-        return ""
-    return "this processor has no instructions for bfloat16, and float32 is faster on it"
-
-
 def cores() -> int:
     """The number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

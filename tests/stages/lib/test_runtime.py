@@ -157,25 +157,6 @@ def network(kind: str) -> Any:
 
 @pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize(
-    ("flags", "slow"),
-    [
-        ("flags : fma avx512f avx512_bf16 amx_tile", False),
-        ("flags : fma amx_bf16", False),
-        ("Features : asimd bf16 i8mm", False),
-        ("flags : fma avx512f avx512_vnni", True),
-    ],
-)
-def test_a_processor_without_bfloat16_is_remarked_upon(
-    flags: str, slow: bool, tmp_path: Path
-) -> None:
-    path = tmp_path / "cpuinfo"
-    assert runtime.remark_on_bfloat16(path) == ""  # nothing is known
-    path.write_text(f"processor : 0\n{flags}\n", encoding="utf-8")
-    assert ("no instructions for bfloat16" in runtime.remark_on_bfloat16(path)) == slow
-
-
-@pytest.mark.usefixtures("tensorflow")
-@pytest.mark.parametrize(
     ("kind", "threads", "cores", "said"),
     [
         ("convolutional", 1, 2, "a convolutional network trains faster with more than 1 thread"),

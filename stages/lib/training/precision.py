@@ -1,0 +1,63 @@
+"""Networks that compute in a shorter type while they train, with weights and logits in float32."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+
+@contextlib.contextmanager
+def mixed(precision: str, seed: int) -> Iterator[None]:
+    """The block in which networks are built that compute in a shorter type, ``bfloat16`` say.
+
+    Their weights are float32 all the same, as drawn anew from the seed.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def keep_logits(model: "keras.Model") -> None:
+    """Lets what gives a model's logits compute in float32: its last layers up to one with weights.
+
+    bfloat16 rounds a logit of 10 to a sixteenth, and the loss is one of differences of logits. A
+    last layer that is made of other layers stays as it is: which of them is the last is not known.
+
+    Args:
+        model: A model of one output whose layers compute in a shorter type.
+    """
+    import keras
+
+    tensors: list[Any] = [*model.outputs]
+    while tensors:
+        operation, node, _ = tensors.pop()._keras_history
+        if getattr(operation, "outputs", None):  # a model within, of known shapes
+            tensors += operation.outputs
+            continue
+        if isinstance(operation, keras.Layer):
+            if len(list(operation._flatten_layers())) > 1:
+                continue
+            operation.dtype_policy = "float32"
+            if operation.weights:
+                continue
+        tensors += operation._inbound_nodes[node].input_tensors
+
+
+def remark_on_bfloat16(processor: Path = Path("/proc/cpuinfo")) -> str:
+    """Why a training in bfloat16 is slow here; empty where it is not, or nothing is known."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU") or not processor.is_file():
+        return ""
+    flags = processor.read_text(encoding="utf-8", errors="replace").split()
+    if not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags) or "bf16" in flags:  # the last is ARM's
+        return ""
+    return "this processor has no instructions for bfloat16, and float32 is faster on it"
