@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # Windows, whose consoles lack some letters
     try:
-        return _run(options.revision, options.images, options.json, _rules(options))
+        return _run(options, _rules(options))
     except UserError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Compares the work tree with a Git revision and writes {PAGE.as_posix()}, "
         f"{REPORT.name} and {TABLES.name}.",
         epilog="Exit status: 0; 1 on an error; with a gate (--fail-if-worse, --margin, --at-least, "
-        "--gate) also 1 when it fails, and 3 when that is not known. "
+        "--at-most, --gate) also 1 when it fails, and 3 when that is not known. "
         "Example: python -m tools.compare main --at-least accuracy=0.97",
     )
     parser.add_argument(
@@ -86,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         help="floors, such as accuracy=0.97 recall:Shirt=0.7",
     )
     parser.add_argument(
+        "--at-most",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="METRIC=VALUE",
+        help="ceilings, such as loss=0.3 expected_calibration_error=0.02",
+    )
+    parser.add_argument(
         "--gate", action="store_true", help=f"the rules of {gate.FILE}, beside the options"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -101,20 +109,30 @@ def _parser() -> argparse.ArgumentParser:
 def _rules(options: argparse.Namespace) -> gate.Rules:
     """The rules of gate.yaml, if asked for, with the options before them."""
     rules = gate.read() if options.gate else gate.Rules()
-    floors = dict(rules.at_least)
-    for floor in options.at_least:
-        name, equals, value = floor.rpartition("=")
-        if not equals:
-            raise UserError(f"--at-least: expected METRIC=VALUE, found {floor}.")
-        floors[name] = gate.number(value, f"--at-least {name}")
     margin = rules.margin if options.margin is None else gate.number(options.margin, "--margin")
-    return gate.Rules(rules.fail_if_worse or options.fail_if_worse, margin, floors)
+    return gate.Rules(
+        rules.fail_if_worse or options.fail_if_worse,
+        margin,
+        {**rules.at_least, **_limits(options.at_least, "--at-least")},
+        {**rules.at_most, **_limits(options.at_most, "--at-most")},
+    )
 
 
-def _run(revision: str | None, images: bool, as_json: bool, rules: gate.Rules) -> int:
+def _limits(words: Sequence[str], option: str) -> dict[str, float]:
+    limits = {}
+    for word in words:
+        name, equals, value = word.rpartition("=")
+        if not equals:
+            raise UserError(f"{option}: expected METRIC=VALUE, found {word}.")
+        limits[name] = gate.number(value, f"{option} {name}")
+    return limits
+
+
+def _run(options: argparse.Namespace, rules: gate.Rules) -> int:
+    images, as_json = options.images, options.json
     tree = revisions.work_tree()
     config.read(config.PARAMS)  # a mistake in it is better mended than reported
-    base = revisions.find_base(revision)
+    base = revisions.find_base(options.revision)
     with tempfile.TemporaryDirectory() as temporary:
         found = comparison.compare(*_sides(base, Path(temporary)))
         own = declared.read(base.commit, images)
@@ -126,6 +144,8 @@ def _run(revision: str | None, images: bool, as_json: bool, rules: gate.Rules) -
     _write({REPORT.name: report, TABLES.name: tables}, drawn, html_report.write(report, drawn))
     status = {"fail": FAIL, "not known": NOT_KNOWN}.get(gate.overall(checks), 0)
     _tell(found, note, as_json)
+    if options.gate and not checks:
+        print(f"Gate: no rule: {gate.FILE} is missing or empty.", file=sys.stderr)
     for check in checks:
         print(f"Gate: {check.status}: {check.says}", file=sys.stderr if as_json else sys.stdout)
     if as_json:

@@ -7,25 +7,30 @@
     at_least:              # floors of the later side, as proportions
       accuracy: 0.97
       recall:Shirt: 0.7
+    at_most:               # ceilings, of metrics of which less is better
+      loss: 0.3
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from stages.lib.core import config
 from stages.lib.core.errors import UserError
+from stages.lib.metrics import METRICS
 from tools.compare import scores
 from tools.compare.comparison import Comparison, class_name
-from tools.compare.sides import Unknown
+from tools.compare.sides import Measure, Unknown
 
 FILE = "gate.yaml"
-_KEYS = ("fail_if_worse", "margin", "at_least")
+_KEYS = ("fail_if_worse", "margin", "at_least", "at_most")
 
 Status = Literal["pass", "fail", "not known"]
+Bound = Literal["at_least", "at_most"]
+_ASKS = {"at_least": "higher", "at_most": "lower"}
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class Rules:
         fail_if_worse: Whether a worse accuracy fails.
         margin: Points of accuracy that may be lost, shown by the interval; None if not asked.
         at_least: Floors by ``accuracy``, any other metric of the test split, or ``recall:CLASS``.
+        at_most: Ceilings, likewise.
     """
 
     fail_if_worse: bool = False
     margin: float | None = None
     at_least: Mapping[str, float] = field(default_factory=dict)
+    at_most: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,16 +72,21 @@ def read(folder: Path = Path()) -> Rules:
         if key not in _KEYS:
             raise UserError(f"{FILE}: {key}: unknown key; known are {', '.join(_KEYS)}.")
     worse, margin = content.get("fail_if_worse", False), content.get("margin")
-    floors = content.get("at_least") or {}
     if not isinstance(worse, bool):
         raise UserError(f"{FILE}: fail_if_worse: expected true or false, found {worse}.")
-    if not isinstance(floors, dict):
-        raise UserError(f"{FILE}: at_least: expected a floor by metric, found {floors}.")
     return Rules(
         worse,
         None if margin is None else number(margin, f"{FILE}: margin"),
-        {str(name): number(floor, f"{FILE}: at_least: {name}") for name, floor in floors.items()},
+        _limits(content, "at_least"),
+        _limits(content, "at_most"),
     )
+
+
+def _limits(content: dict[str, Any], bound: Bound) -> dict[str, float]:
+    limits = content.get(bound) or {}
+    if not isinstance(limits, dict):
+        raise UserError(f"{FILE}: {bound}: expected a number by metric, found {limits}.")
+    return {str(name): number(value, f"{FILE}: {bound}: {name}") for name, value in limits.items()}
 
 
 def number(value: object, where: str) -> float:
@@ -96,14 +108,15 @@ def check(of: Comparison, rules: Rules) -> list[Check]:
     """What becomes of every rule.
 
     Raises:
-        UserError: A floor names no metric and no class.
+        UserError: A limit names no metric and no class, or is none that a good model could keep.
     """
     checks = []
     if rules.fail_if_worse:
         checks.append(_worse(of))
     if rules.margin is not None:
         checks.append(_margin(of, rules.margin))
-    checks += [_floor(of, name, floor) for name, floor in rules.at_least.items()]
+    checks += [_limit(of, name, "at_least", value) for name, value in rules.at_least.items()]
+    checks += [_limit(of, name, "at_most", value) for name, value in rules.at_most.items()]
     return checks
 
 
@@ -134,13 +147,35 @@ def _margin(of: Comparison, margin: float) -> Check:
     return Check("fail" if high <= -margin else "not known", shown)
 
 
-def _floor(of: Comparison, name: str, floor: float) -> Check:
+def _limit(of: Comparison, name: str, bound: Bound, limit: float) -> Check:
     value = _value(of, name)
+    _refuse_senseless(of, name, bound, limit)
+    asked = f"{name} must be {bound.replace('_', ' ')} {limit:g}"
     if isinstance(value, Unknown) or of.outdated:
         why = value.reason if isinstance(value, Unknown) else of.reason
-        return Check("not known", f"{name} must be at least {floor:g}: {why}")
-    status: Status = "pass" if value >= floor else "fail"
-    return Check(status, f"{name} must be at least {floor:g}: {value:.4f}")
+        return Check("not known", f"{asked}: {why}")
+    kept = value >= limit if bound == "at_least" else value <= limit
+    return Check("pass" if kept else "fail", f"{asked}: {value:.4f}")
+
+
+def _refuse_senseless(of: Comparison, name: str, bound: Bound, limit: float) -> None:
+    """Refuses a limit on the wrong side, which bad models would keep, and one that none can."""
+    own = [Measure(each.name, each.label, each.unit, each.better) for each in METRICS]
+    recall = Measure(name, name, "proportion", "higher")
+    known = {each.metric: each for each in [*own, *of.after.measures]}
+    measure = recall if name.startswith("recall:") else known.get(name, Measure(name, name))
+    if measure.better and measure.better != _ASKS[bound]:
+        other = "at_most" if bound == "at_least" else "at_least"
+        raise UserError(
+            f"{bound}: {name}: expected a metric of which {_ASKS[bound]} is better, found one of "
+            f"which {measure.better} is, so that bad models would pass.\n"
+            f"Ask for --{other.replace('_', '-')} {name}={limit:g}, or {other} in {FILE}."
+        )
+    if measure.unit == "proportion" and limit > 1:
+        raise UserError(
+            f"{bound}: {name}: expected a proportion from 0 to 1, found {limit:g}.\n"
+            f"Write {limit / 100:g} for {limit:g} %."
+        )
 
 
 def _value(of: Comparison, name: str) -> float | Unknown:

@@ -219,7 +219,14 @@ def test_calibration_by_image_sums_to_the_calibration_error() -> None:
         (["--margin", "32"], 3, "must not fall by 32 points or more"),
         (["--at-least", "accuracy=0.6"], 0, "accuracy must be at least 0.6: 0.6500"),
         (["--at-least", "accuracy=0.66", "recall:owl=0.1"], 1, "recall:owl must be at least"),
-        (["--at-least", "loss=0.1"], 0, "loss must be at least 0.1"),
+        (["--at-most", "loss=100"], 0, "loss must be at most 100: "),
+        (["--at-most", "loss=0.001"], 1, "loss must be at most 0.001: "),
+        (["--at-least", "images=60", "--at-most", "images=60"], 0, "images must be at most 60: 60"),
+        (["--gate"], 0, "Gate: no rule: gate.yaml is missing or empty."),
+        # below: limits that only a bad model keeps, or that no model can
+        (["--at-least", "loss=0.1"], 1, "Ask for --at-most loss=0.1, or at_most in gate.yaml."),
+        (["--at-most", "recall:owl=0.1"], 1, "Ask for --at-least recall:owl=0.1, or at_least in"),
+        (["--at-least", "accuracy=97"], 1, "from 0 to 1, found 97.\nWrite 0.97 for 97 %."),
     ],
 )
 def test_the_gate_passes_fails_or_does_not_know(
