@@ -3,6 +3,7 @@
 The validation split is looked at for labels worth a second look, and for nothing else.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +123,14 @@ def per_class_rows(scores: metrics.PerClass, class_names: Sequence[str]) -> list
     """One row a class: its number, name, precision, recall, F1 and number of images."""
     values = (scores.precision, scores.recall, scores.f1)
     return [
-        [label, name, *(f"{column[label]:.6f}" for column in values), scores.support[label]]
+        [label, name, *(number(column[label]) for column in values), scores.support[label]]
         for label, name in enumerate(class_names)
     ]
+
+
+def number(value: float) -> str:
+    """A number of six digits after the point; nothing for NaN, which is of no images."""
+    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 def calibration_rows(bins: metrics.Calibration) -> list[list[object]]:
@@ -134,7 +140,8 @@ def calibration_rows(bins: metrics.Calibration) -> list[list[object]]:
             f"{low:.6f}",
             f"{high:.6f}",
             images,
-            *(f"{value:.6f}" if images else "" for value in (confidence, accuracy)),
+            number(confidence),
+            number(accuracy),
         ]
         for low, high, images, confidence, accuracy in zip(
             bins.edges[:-1],

@@ -37,7 +37,7 @@ METRIC = """    Metric(
         label="Worst recall",
         unit="proportion",
         better="higher",
-        compute=lambda outcome: float(per_class(outcome.confusion).recall.min()),
+        compute=lambda outcome: float(np.nanmin(per_class(outcome.confusion).recall)),
     ),
 )
 """

@@ -61,7 +61,11 @@ def confusion_matrix(labels: Labels, predicted: Labels, num_classes: int) -> npt
 
 @dataclass(frozen=True)
 class PerClass:
-    """K values each; where a value has no denominator it is 0."""
+    """K values each; NaN where a value has no denominator.
+
+    That is the precision of a class that is never predicted, the recall of one without images, and
+    the F1 of one that is both.
+    """
 
     precision: Floats
     recall: Floats
@@ -71,14 +75,18 @@ class PerClass:
 
 def per_class(confusion: npt.NDArray[np.int64]) -> PerClass:
     """Precision, recall, F1 and number of images of every class of a confusion matrix."""
-    correct = np.diag(confusion).astype(np.float64)
-    predicted, actual = confusion.sum(axis=0), confusion.sum(axis=1)
-    return PerClass(
-        precision=correct / np.maximum(predicted, 1),
-        recall=correct / np.maximum(actual, 1),
-        f1=2 * correct / np.maximum(predicted + actual, 1),
-        support=actual,
-    )
+    return per_class_of_counts(np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
+
+
+def per_class_of_counts(correct: Labels, predicted: Labels, actual: Labels) -> PerClass:
+    """The same from K numbers each of images: rightly predicted as a class, all such, all of it."""
+    with np.errstate(invalid="ignore"):
+        return PerClass(
+            precision=correct / predicted,
+            recall=correct / actual,
+            f1=2 * correct / (predicted + actual),
+            support=actual,
+        )
 
 
 def margins(probabilities: Floats, labels: Labels) -> tuple[Floats, Labels]:
@@ -104,8 +112,7 @@ def margins(probabilities: Floats, labels: Labels) -> tuple[Floats, Labels]:
 
 def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
     """The mean F1 of the classes that the labels or the predictions of a confusion matrix hold."""
-    present = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
-    return float(per_class(confusion).f1[present].mean())
+    return float(np.nanmean(per_class(confusion).f1))
 
 
 @dataclass(frozen=True)

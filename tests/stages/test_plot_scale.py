@@ -167,6 +167,21 @@ def test_of_many_classes_the_best_and_the_worst_are_shown(
     assert "The 25 best and, below the line, the 25 worst of 1,000 classes." in subtitles[0]
 
 
+def test_classes_without_test_images_are_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch, subtitles: list[str]
+) -> None:
+    nan = np.nan
+    f1, recall = np.array([0.5, nan, 0.0, 0.9]), np.array([0.6, nan, nan, 0.9])
+    scores = metrics.PerClass(f1, recall, f1, np.array([2, 0, 0, 2]))
+    with drawn.texts(monkeypatch) as texts:
+        png = figures.per_class(["dog", "cat", "owl", "yak"], scores)
+    drawn.assert_legible(texts, png)
+    found = {text.text for text in texts}
+    assert {"dog", "owl", "yak"} <= found
+    assert "cat" not in found
+    assert subtitles[0].endswith("Left out, for they have no test images: 1 of 4 classes")
+
+
 def test_of_many_classes_the_most_probable_have_bars(
     monkeypatch: pytest.MonkeyPatch, subtitles: list[str]
 ) -> None:

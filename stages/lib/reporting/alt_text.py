@@ -1,5 +1,6 @@
 """What the figures show, in words with numbers, for those who do not see them."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,9 @@ _LONG = 40  # entries after which a list in an alt text is cut; tables on the pa
 
 
 def percent(proportion: float, digits: int = 2) -> str:
-    """A proportion as ``97.79 %``, its parts never broken apart."""
+    """A proportion as ``97.79 %``, its parts never broken apart; NaN, of no images, is a dash."""
+    if math.isnan(proportion):
+        return "–"
     return f"{100 * proportion:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
@@ -76,8 +79,9 @@ def confusion(
 
 def per_class(names: Sequence[str], scores: PerClass) -> str:
     """F1 by class: the classes with their values, best first."""
-    order = np.argsort(-scores.f1, kind="stable")
-    return f"F1 by class: {_listed([f'{names[at]} {percent(scores.f1[at], 1)}' for at in order])}."
+    order = np.argsort(-scores.f1, kind="stable")  # NaN comes last
+    said = [f"{names[at]} {percent(scores.f1[at], 1)}" for at in order]
+    return f"F1 by class: {_listed(said)}."
 
 
 def calibration(bins: Calibration, error: float) -> str:

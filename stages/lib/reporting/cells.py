@@ -29,4 +29,4 @@ def reals(values: Iterable[float]) -> list[Cell]:
 
 def proportions(values: Iterable[float]) -> list[Cell]:
     """Cells of proportions; NaN, of no images, is a dash and sorts first."""
-    return [Cell("–", -1) if math.isnan(value) else Cell(percent(value), value) for value in values]
+    return [Cell(percent(value), -1 if math.isnan(value) else value) for value in values]

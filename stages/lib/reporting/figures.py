@@ -164,6 +164,8 @@ def _bar_style(bins: Calibration) -> dict[str, Any]:
 def per_class(class_names: Sequence[str], scores: PerClass) -> bytes:
     """F1 by class, best first, between precision and recall.
 
+    Classes without an F1, which no test image is of or is predicted as, are left out.
+
     Args:
         class_names: K names.
         scores: K values each.
@@ -179,7 +181,7 @@ def per_class(class_names: Sequence[str], scores: PerClass) -> bytes:
         high = count * pitch + 0.1
         axes = sheet.axes(left, sheet.height - high - 0.45, 6.4 - left - 0.45, high)
         rows = np.arange(count)
-        lows, highs = np.minimum(precision, recall)[order], np.maximum(precision, recall)[order]
+        lows, highs = np.fmin(precision, recall)[order], np.fmax(precision, recall)[order]
         axes.hlines(rows, lows, highs, color=palette.OTHER, linewidth=1.5, zorder=1)
         style: dict[str, Any] = {"linestyle": "none", "clip_on": False}
         colour = {"precision": palette.PRECISION, "recall": palette.RECALL, "F1": palette.CORRECT}
@@ -190,7 +192,7 @@ def per_class(class_names: Sequence[str], scores: PerClass) -> bytes:
             axes.plot(
                 at, rows, color=colour[name], marker=marker, markersize=size, label=name, **style
             )
-        if count < len(f1):
+        if count < np.isfinite(f1).sum():
             axes.axhline(_ENDS - 0.5, color=palette.MUTED, linewidth=0.8, linestyle=(0, (4, 2)))
         _class_axis(axes, names, points, float(np.nanmin([lows.min(), f1.min()])))
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.1)
@@ -199,11 +201,16 @@ def per_class(class_names: Sequence[str], scores: PerClass) -> bytes:
 
 def _ranked(f1: Floats) -> tuple[Integers, str]:
     """The labels of the classes shown, best first, and what the subtitle says of them."""
-    order = np.argsort(-f1, kind="stable")
+    absent = int(np.isnan(f1).sum())
+    order = np.argsort(-f1, kind="stable")[: len(f1) - absent]  # NaN comes last
     subtitle = "F1, the harmonic mean of precision and recall; best class first"
+    if absent:
+        subtitle += f". Left out, for they have no test images: {absent} of {len(f1):,} classes"
     if len(order) <= drawing.MANY_CLASSES:
         return order, subtitle
-    subtitle += f". The {_ENDS} best and, below the line, the {_ENDS} worst of {len(f1):,} classes."
+    subtitle += (
+        f". The {_ENDS} best and, below the line, the {_ENDS} worst of {len(order):,} classes."
+    )
     return np.concatenate([order[:_ENDS], order[-_ENDS:]]), subtitle
 
 

@@ -87,8 +87,8 @@ def _classes(dataset: report.Dataset, results: report.Results) -> list[dict[str,
                 "name": name,
                 "images": f"{images:,}",
                 "precision": percent(float(scores.precision[label])),
-                "recall": percent(float(scores.recall[label])) if images else "–",
-                "interval": f"{percent(low)} to {percent(high)}",
+                "recall": percent(float(scores.recall[label])),
+                "interval": f"{percent(low)} to {percent(high)}" if images else "–",
                 "f1": percent(float(scores.f1[label])),
             }
         )

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from stages.lib.core import files
 from stages.lib.core.errors import UserError
-from stages.lib.metrics import Calibration, PerClass, wilson_interval
+from stages.lib.metrics import Calibration, PerClass, per_class_of_counts, wilson_interval
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -340,10 +340,15 @@ def read_per_class(path: Path, predictions: Predictions) -> PerClass:
     if [row["label"] for row in rows] != [str(label) for label in range(num_classes)]:
         raise unexpected(path, f"the labels 0 to {num_classes - 1} in order", _some(rows, "label"))
     exact = scores(predictions)
+
+    def proportions(name: str) -> Floats:
+        empty = np.flatnonzero(np.isnan(getattr(exact, name)))
+        return _numbers(path, rows, name, "proportion", empty.tolist())
+
     printed = PerClass(
-        precision=_numbers(path, rows, "precision", "proportion"),
-        recall=_numbers(path, rows, "recall", "proportion"),
-        f1=_numbers(path, rows, "f1", "proportion"),
+        precision=proportions("precision"),
+        recall=proportions("recall"),
+        f1=proportions("f1"),
         support=_numbers(path, rows, "support", "images").astype(np.int64),
     )
     for name in ("precision", "recall", "f1", "support"):
@@ -364,12 +369,7 @@ def scores(predictions: Predictions) -> PerClass:
 
     correct = count(predictions.actual[predictions.correct])
     predicted, actual = count(predictions.predicted), count(predictions.actual)
-    return PerClass(
-        precision=correct / np.maximum(predicted, 1),
-        recall=correct / np.maximum(actual, 1),
-        f1=2 * correct / np.maximum(predicted + actual, 1),
-        support=actual,
-    )
+    return per_class_of_counts(correct, predicted, actual)
 
 
 def read_calibration(path: Path, predictions: Predictions) -> Calibration:

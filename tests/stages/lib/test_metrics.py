@@ -59,10 +59,16 @@ def test_confusion_matrix_has_actual_classes_by_row() -> None:
 
 def test_per_class_values_by_hand() -> None:
     found = metrics.per_class(metrics.confusion_matrix(ACTUAL, PREDICTED, 3))
-    assert found.precision == pytest.approx([2 / 4, 1 / 2, 0])
+    np.testing.assert_array_equal(found.precision, [2 / 4, 1 / 2, np.nan])
     assert found.recall == pytest.approx([2 / 3, 1 / 2, 0])
     assert found.f1 == pytest.approx([4 / 7, 1 / 2, 0])
     assert found.support.tolist() == [3, 2, 1]
+    # a fourth class that is never predicted, and a fifth that has no images either
+    more = metrics.per_class(metrics.confusion_matrix(np.array([0, 3]), np.array([0, 0]), 5))
+    nan = np.nan
+    np.testing.assert_array_equal(more.precision, [1 / 2, nan, nan, nan, nan])
+    np.testing.assert_array_equal(more.recall, [1, nan, nan, 0, nan])
+    np.testing.assert_array_equal(more.f1, [2 / 3, nan, nan, 0, nan])
     once = metrics.per_class(np.eye(2, dtype=np.int64))  # each class of one image
     assert (once.precision.tolist(), once.recall.tolist()) == ([1, 1], [1, 1])
 

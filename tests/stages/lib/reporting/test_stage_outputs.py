@@ -105,6 +105,24 @@ def test_scores_by_class(tmp_path: Path) -> None:
         stage_outputs.read_per_class(path, PREDICTIONS)
 
 
+def test_scores_of_a_class_without_images_are_empty_and_no_others_are(tmp_path: Path) -> None:
+    actual, probabilities = np.array([0, 0, 2]), np.eye(4)[[0, 0, 0]]
+    predictions = stage_outputs.Predictions(actual, probabilities.argmax(axis=1), probabilities)
+    table = (
+        "label,class,precision,recall,f1,support\n0,a,0.666667,1.000000,0.800000,2\n"
+        "1,b,,,,0\n2,c,,0.000000,0.000000,1\n3,d,,,,0\n"
+    )
+    path = written(tmp_path, table)
+    scores = stage_outputs.read_per_class(path, predictions)
+    np.testing.assert_array_equal(scores.recall, [1, np.nan, 0, np.nan])
+    path.write_text(table.replace("1,b,,,,0", "1,b,,0.000000,,0"))
+    with pytest.raises(UserError, match="a proportion in column recall of row 2; found 0"):
+        stage_outputs.read_per_class(path, predictions)
+    path.write_text(table.replace(",,0.000000,0.000000,1", ",,,0.000000,1"))
+    with pytest.raises(UserError, match="a proportion in column recall of row 3; found none"):
+        stage_outputs.read_per_class(path, predictions)
+
+
 def test_calibration_has_no_values_where_no_images_are(tmp_path: Path) -> None:
     path = written(tmp_path, plot_inputs.CALIBRATION)
     bins = stage_outputs.read_calibration(path, PREDICTIONS)
