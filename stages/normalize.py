@@ -26,6 +26,7 @@ METRICS = Path("reports/data/metrics.json")
 TABLES = Path("reports/data/tables")
 IMAGES = "images"  # the format whose images are decoded
 WHITE = 255  # and what they are decoded to
+MOST_CHANNELS = 4  # of images as they are usual
 
 Side = Annotated[int, Meta(ge=1, le=4096, description="pixels")]
 
@@ -126,6 +127,12 @@ def check(raw: Raw, split: str, entry: Entry) -> None:
     last = len(catalogue.names(entry.class_names, "en")) - 1
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise _unexpected(split, "images of N x H x W or N x H x W x C", f"shape {images.shape}")
+    if images.ndim == 4 and images.shape[3] > MOST_CHANNELS and images.shape[1] <= MOST_CHANNELS:
+        raise _unexpected(
+            split,
+            "images of N x H x W x C, the channels last",
+            f"shape {images.shape}, which numpy.moveaxis(images, 1, -1) turns",
+        )
     if labels.shape != images.shape[:1]:
         raise _unexpected(split, f"labels of shape {images.shape[:1]}", f"shape {labels.shape}")
     if labels.dtype.kind not in "iu":
@@ -226,12 +233,6 @@ def array_part(raw: Raw, chosen: npt.NDArray[np.intp], settings: Settings) -> Pa
     return Part(ready(x[:1]).shape[1:], y[chosen].astype(np.int64), None, take, sizes)
 
 
-def untrained(labels: npt.NDArray[Any], class_names: Sequence[str]) -> list[str]:
-    """The names of the classes that the training labels (N integers) lack."""
-    present = set(np.unique(labels).tolist())
-    return [name for label, name in enumerate(class_names) if label not in present]
-
-
 def fitted(settings: Settings) -> tuple[str, float] | None:
     """How images were brought to one size, and before what background; None where they were not."""
     params = settings.params
@@ -240,14 +241,15 @@ def fitted(settings: Settings) -> tuple[str, float] | None:
     return params.resize, 1.0 if params.background == "white" else 0.0
 
 
-def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> inspection.Report:
+def write(
+    parts: dict[str, Part],
+    temporary: Path,
+    settings: Settings,
+    left_out: Sequence[tuple[str, str]] = (),
+) -> inspection.Report:
     """Writes {train,validation,test}.npz in a folder; what the images are like."""
     entry = settings.entry
-    inspector = inspection.Inspector(parts, catalogue.names(entry.class_names, "en"))
-    for name in untrained(parts["train"].labels, catalogue.names(entry.class_names, "en")):
-        print(
-            f"WARNING: class {name} has no training image; no model can learn it.", file=sys.stderr
-        )
+    inspector = inspection.Inspector(parts, catalogue.names(entry.class_names, "en"), left_out)
     print(f"{settings.dataset}, pixels 0 to {entry.pixel_max:g} to float32 0 to 1:")
     for name, part in parts.items():
         split = split_file.Split(
@@ -269,7 +271,7 @@ def write(parts: dict[str, Part], temporary: Path, settings: Settings) -> inspec
 
 
 def write_report(report: inspection.Report) -> None:
-    """Writes reports/data/, metrics.json last; warns of leaks and conflicts."""
+    """Writes reports/data/, metrics.json last; warns of what is wrong."""
     with files.replacing(TABLES) as temporary:
         temporary.mkdir()
         for name, table in report.tables.items():
@@ -283,12 +285,15 @@ def write_report(report: inspection.Report) -> None:
         f"{counts['tiny_classes']:,}; "
         f"tables in {TABLES.as_posix()}/"
     )
-    for sentence in flaws.flaws(counts):
-        print(f"WARNING: {sentence} See {TABLES.as_posix()}/duplicates.csv.", file=sys.stderr)
+    for flaw in flaws.flaws(counts):
+        path = f"{TABLES.as_posix()}/{flaw.table}.csv"
+        print(f"WARNING: {flaw.sentence} See {path}.", file=sys.stderr)
 
 
-def image_parts(settings: Settings, scratch: BinaryIO) -> dict[str, Part]:
-    """The three splits of an archive of image files.
+def image_parts(
+    settings: Settings, scratch: BinaryIO
+) -> tuple[dict[str, Part], list[tuple[str, str]]]:
+    """The three splits of an archive of image files, and file and class of those left out.
 
     Raises:
         UserError: The archive or a file in it cannot be used; see the format.
@@ -306,7 +311,7 @@ def image_parts(settings: Settings, scratch: BinaryIO) -> dict[str, Part]:
     parts, survey = images.read(paths, class_names, options, scratch)
     for line in survey.lines():
         print(line)
-    return parts
+    return parts, survey.left_out
 
 
 def main(settings: Settings) -> None:
@@ -315,7 +320,8 @@ def main(settings: Settings) -> None:
         temporary.mkdir()
         if settings.entry.format == IMAGES:
             with files.scratch(temporary / "train.npz") as pixels:
-                report = write(image_parts(settings, pixels), temporary, settings)
+                parts, left_out = image_parts(settings, pixels)
+                report = write(parts, temporary, settings, left_out)
         else:
             report = write(array_parts(settings), temporary, settings)
     write_report(report)

@@ -1,34 +1,68 @@
-"""Leaks and conflicts of a data set in words.
+"""What is wrong with a data set, in words.
 
-Normalize warns of them, the report page opens with them, ``python -m tools.audit --data`` fails by
-them.
+Normalize warns of it and the report page opens with it; ``python -m tools.audit --data`` fails by
+leaks and conflicts, and tells the rest.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-COUNTS = ("validation_images", "test_images", "leaked_validation", "leaked_test", "conflicts")
+COUNTS = (
+    *("validation_images", "test_images", "leaked_validation", "leaked_test", "conflicts"),
+    *("classes", "untrained_classes", "untested_classes", "unreadable_files"),
+)
 
 
-def flaws(metrics: Mapping[str, int]) -> Sequence[str]:
-    """A sentence for each kind of leak or conflict that there is.
+@dataclass(frozen=True)
+class Flaw:
+    """Something that is wrong.
+
+    Attributes:
+        sentence: That says so.
+        table: The table in reports/data/tables/ that says where.
+        fails: Whether results of such a data set cannot be trusted.
+    """
+
+    sentence: str
+    table: str
+    fails: bool
+
+
+def flaws(metrics: Mapping[str, int]) -> Sequence[Flaw]:
+    """Each kind of leak, conflict and gap that there is.
 
     Args:
         metrics: Of reports/data/metrics.json, ``COUNTS`` at the least.
     """
-    sentences = []
+    found = []
     for split, earlier in (("test", "the training or validation"), ("validation", "the training")):
         count, images = metrics[f"leaked_{split}"], metrics[f"{split}_images"]
         if count:
             verb = "is" if count == 1 else "are"
-            sentences.append(
+            sentence = (
                 f"{count:,} of {_counted(images, f'{split} image')} {verb} in {earlier} split too, "
                 "equal in every pixel."
             )
+            found.append(Flaw(sentence, "duplicates", fails=True))
     if count := metrics["conflicts"]:
         verb = "occurs" if count == 1 else "occur"
-        sentences.append(f"{_counted(count, 'image')} {verb} more than once with different labels.")
-    return sentences
+        sentence = f"{_counted(count, 'image')} {verb} more than once with different labels."
+        found.append(Flaw(sentence, "duplicates", fails=True))
+    for name, lack in (
+        ("untrained_classes", "no training image: no model can learn what is not shown to it."),
+        ("untested_classes", "no test image: nothing is known of how well a model does there."),
+    ):
+        if count := metrics[name]:
+            verb = "has" if count == 1 else "have"
+            sentence = f"{count:,} of {_counted(metrics['classes'], 'class')} {verb} {lack}"
+            found.append(Flaw(sentence, "classes", fails=False))
+    if count := metrics["unreadable_files"]:
+        verb = "was" if count == 1 else "were"
+        sentence = f"{_counted(count, 'file')} could not be read as an image and {verb} left out."
+        found.append(Flaw(sentence, "unreadable", fails=False))
+    return found
 
 
 def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"

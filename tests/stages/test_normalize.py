@@ -162,7 +162,7 @@ def test_two_runs_and_two_processes_give_the_same_bytes(repository: Repository) 
         paths = sorted((repository.path / "data/normalized").iterdir())
         assert [path.name for path in paths] == ["test.npz", "train.npz", "validation.npz"]
         tables = sorted((repository.path / "reports/data/tables").iterdir())
-        assert len(tables) == 6
+        assert len(tables) == 7
         paths += [*tables, repository.path / "reports/data/metrics.json"]
         digests.add("".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths))
     assert len(digests) == 1
@@ -197,7 +197,11 @@ NAN = np.where(np.arange(120).reshape(20, 2, 3) == 7, np.nan, 1.0)
         ({"x_train": IMAGES[:0]}, "training set: expected images of N x H x W or N x H x W x C, "),
         ({"x_test": IMAGES[:, :, :0]}, "test set: expected images of N x H x W or N x H x W x C, "),
         ({"y_train": np.zeros(19, int)}, "expected labels of shape (20,), found shape (19,)."),
-        ({"y_train": np.zeros((20, 1), int)}, "labels of shape (20,), found shape (20, 1)."),
+        ({"y_train": np.zeros((20, 2), int)}, "labels of shape (20,), found shape (20, 2)."),
+        (
+            {"x_train": np.zeros((20, 3, 6, 5), np.uint8)},
+            "last, found shape (20, 3, 6, 5), which numpy.moveaxis(images, 1, -1) turns.",
+        ),
         (
             {"y_test": np.zeros(5)},
             "test set: expected labels that are integers, found type float64.",
@@ -329,15 +333,22 @@ def test_every_class_keeps_an_image_to_train_on(project: Project, run_stage: Run
     assert len(arrays["validation"]["labels"]) == 18
 
 
-def test_a_class_without_training_images_is_named(project: Project, run_stage: Run) -> None:
+def test_a_class_without_images_is_a_warning_and_a_count(project: Project, run_stage: Run) -> None:
     project.tiny["class_names"] = ["even", "odd", "neither"]
     project.put_raw()
     project.save()
     done = run_stage("normalize")
     assert (done.code, done.err) == (
         0,
-        "WARNING: class neither has no training image; no model can learn it.\n",
+        (
+            "WARNING: 1 of 3 classes has no training image: no model can learn what is not shown "
+            "to it. See reports/data/tables/classes.csv.\n"
+            "WARNING: 1 of 3 classes has no test image: nothing is known of how well a model does "
+            "there. See reports/data/tables/classes.csv.\n"
+        ),
     )
+    metrics = json.loads((project.path / "reports/data/metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["untrained_classes"], metrics["untested_classes"]) == (1, 1)
 
 
 def test_leaks_and_conflicts_are_warnings_with_their_number(
@@ -368,6 +379,9 @@ def test_leaks_and_conflicts_are_warnings_with_their_number(
         "test_images": 5,
         "classes": 2,
         "tiny_classes": 0,
+        "untrained_classes": 0,
+        "untested_classes": 0,
+        "unreadable_files": 0,
         "blank_images": 0,
         "unusual_images": 0,
         "duplicates": 1,

@@ -454,7 +454,7 @@ ARRAYS: dict[str, Any] = {
         ({"x_test": np.zeros((0, 4, 4)), "y_test": np.arange(0)}, "test set: expected images of N"),
         ({"x_test": np.zeros((3, 8, 4))}, "test set: expected images of shape (4, 4) as for trai"),
         ({"y_train": np.arange(5)}, "training set: expected labels of shape (6,), found shape (5,"),
-        ({"y_test": np.arange(3)[:, None]}, "test set: expected labels of shape (3,), found shap"),
+        ({"y_test": np.eye(3, dtype=int)}, "test set: expected labels of shape (3,), found shape"),
         ({"y_train": np.int64(3)}, "training set: expected labels of shape (6,), found shape ()"),
         ({"y_train": np.arange(6) - 1}, "training set: expected labels from 0 to 4 as class_names"),
         ({"y_train": np.arange(6) / 2}, "training set: expected labels that are integers"),

@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.mend:
             return mend.run(root)
         if options.data:
-            return _report(
-                leaks.check(root), "no leak between the splits and no conflict of labels"
-            )
+            findings, advice = leaks.check(root)
+            fine = "no leak between the splits and no conflict of labels"
+            return _report(findings, fine, advice)
         if options.lock:
             findings, advice = lock.check(root)
             return _report(findings, f"{pipeline.LOCK} and what is in Git are up to date", advice)

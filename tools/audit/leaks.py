@@ -1,4 +1,4 @@
-"""Leaks and conflicts of the data set, as normalize counted them."""
+"""What is wrong with the data set, as normalize counted it."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from stages.lib.core.errors import UserError
 from tools.audit.finding import Finding
 
 METRICS = "reports/data/metrics.json"
-TABLE = "reports/data/tables/duplicates.csv"
+TABLES = "reports/data/tables"
 
 
-def check(root: Path) -> list[Finding]:
-    """A finding for each kind of leak or conflict.
+def check(root: Path) -> tuple[list[Finding], list[str]]:
+    """A finding for each kind of leak or conflict, and what else there is to know.
 
     Raises:
         UserError: normalize has not run, or what it wrote was edited.
@@ -24,11 +24,17 @@ def check(root: Path) -> list[Finding]:
         raise files.missing(Path(METRICS))
     try:
         metrics = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-        sentences = flaws.flaws(metrics)
+        found = flaws.flaws(metrics)
     except (msgspec.MsgspecError, KeyError) as error:
         raise UserError(
             f"{METRICS}: expected counts as normalize writes them, found: {error}.\n"
             "Delete it and run `dvc repro`."
         ) from None
     step = "take the images in that table out of one split, or correct their labels"
-    return [Finding(TABLE, sentence.rstrip("."), step) for sentence in sentences]
+    findings = [
+        Finding(f"{TABLES}/{flaw.table}.csv", flaw.sentence.rstrip("."), step)
+        for flaw in found
+        if flaw.fails
+    ]
+    advice = [f"{TABLES}/{flaw.table}.csv: {flaw.sentence}" for flaw in found if not flaw.fails]
+    return findings, advice

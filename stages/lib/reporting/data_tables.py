@@ -162,7 +162,8 @@ class Data:
 
 _METRICS = (
     *(f"{split}_images" for split in SPLITS),
-    *("classes", "tiny_classes", "blank_images", "unusual_images", "duplicates"),
+    *("classes", "tiny_classes", "untrained_classes", "untested_classes", "unreadable_files"),
+    *("blank_images", "unusual_images", "duplicates"),
     *("leaked_validation", "leaked_test", "conflicts", "near_duplicates"),
 )
 P = TypeVar("P", bound=Place)
@@ -247,7 +248,11 @@ def _check_counts(folder: Path, data: Data, num_classes: int) -> None:
             "duplicates": sum(row.duplicates for row in data.splits),
             **{f"leaked_{split}": leaked[split] for split in SPLITS[1:]},
         },
-        "tables/classes.csv": _totals(data.classes),
+        "tables/classes.csv": {
+            **_totals(data.classes),
+            "untrained_classes": sum(not row.train for row in data.classes),
+            "untested_classes": sum(not row.test for row in data.classes),
+        },
         "tables/sizes.csv": _totals(data.sizes),
     }
     for name, values in counts.items():

@@ -12,6 +12,10 @@ NONE = {
     "leaked_validation": 0,
     "leaked_test": 0,
     "conflicts": 0,
+    "classes": 1,
+    "untrained_classes": 0,
+    "untested_classes": 0,
+    "unreadable_files": 0,
 }
 
 
@@ -46,6 +50,27 @@ def test_leaks_and_conflicts_fail_with_count_table_and_next_step(
     )
     assert capsys.readouterr().out.splitlines() == [
         f"reports/data/tables/duplicates.csv: {sentence}: {step}" for sentence in sentences
+    ]
+
+
+def test_gaps_are_told_and_do_not_fail(metrics: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gaps = {"classes": 3, "untrained_classes": 1, "untested_classes": 2, "unreadable_files": 1}
+    metrics.write_text(json.dumps(NONE | gaps))
+    assert MAIN(["--data"]) == 0
+    printed = capsys.readouterr().out.split("\n")
+    said = [line.removeprefix("reports/data/tables/") for line in printed]
+    assert said == [
+        (
+            "classes.csv: 1 of 3 classes has no training image: no model can learn what is not "
+            "shown to it."
+        ),
+        (
+            "classes.csv: 2 of 3 classes have no test image: nothing is known of how well a model "
+            "does there."
+        ),
+        "unreadable.csv: 1 file could not be read as an image and was left out.",
+        "ok: no leak between the splits and no conflict of labels",
+        "",
     ]
 
 

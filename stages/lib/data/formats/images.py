@@ -70,6 +70,12 @@ class Survey:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     unreadable: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """File and class of what is unreadable, in the order of their names."""
+        classes = {entry.name: entry.label for entry in self.layout.entries}
+        return [(name, classes[name]) for name in self.unreadable]
+
     def lines(self) -> Iterator[str]:
         """What to print of it."""
         count = len(self.layout.entries) - len(self.unreadable)
@@ -269,12 +275,7 @@ def _refuse_unreadable(path: Path, survey: Survey, skip: bool) -> None:
     for name, reason in survey.unreadable.items():
         print(f"{name}: {reason}", file=sys.stderr)
     count = len(survey.unreadable)
-    if count and skip:
-        print(
-            f"WARNING: skipped, as they cannot be read: {count:,} files, listed above.",
-            file=sys.stderr,
-        )
-    elif count:
+    if count and not skip:
         name, reason = next(iter(survey.unreadable.items()))
         raise UserError(
             f"{path.as_posix()}: expected image files, found {count:,} that cannot be read, all "

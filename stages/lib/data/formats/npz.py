@@ -55,7 +55,12 @@ def read(paths: Mapping[str, Path]) -> tuple[Raw, Raw]:
             f"{path.as_posix()}: expected an .npz archive of x_train, y_train, x_test and y_test, "
             f"found: {reason}.\nSave one with numpy.savez_compressed."
         ) from None
-    return (x_train, y_train), (x_test, y_test)
+    return (x_train, _flat(y_train)), (x_test, _flat(y_test))
+
+
+def _flat(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Labels of N x 1, as Keras has those of CIFAR, as N."""
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:

@@ -124,8 +124,19 @@ class _Copies:
 class Inspector:
     """Measures the images of a data set while they are written, split by split."""
 
-    def __init__(self, parts: Mapping[str, Part], class_names: Sequence[str]) -> None:
-        """Takes the splits, training first, and the names of the classes by label."""
+    def __init__(
+        self,
+        parts: Mapping[str, Part],
+        class_names: Sequence[str],
+        unreadable: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Prepares for so many images.
+
+        Args:
+            parts: The splits, training first and test last.
+            class_names: By label.
+            unreadable: File and class of what was left out.
+        """
         counts = [len(part.labels) for part in parts.values()]
         count = sum(counts)
         self._images = _Images(
@@ -142,6 +153,7 @@ class Inspector:
             blank=np.empty(count, bool),
             features=np.empty((count, 0), np.float32),
         )
+        self._unreadable = unreadable
         self._projection: npt.NDArray[np.float32] | None = None
 
     def watched(self, split: str) -> Iterator[npt.NDArray[np.float32]]:
@@ -182,6 +194,9 @@ class Inspector:
             **{f"{name}_images": len(part.labels) for name, part in images.parts.items()},
             "classes": len(images.class_names),
             "tiny_classes": int((by_class[0] < TINY).sum()),
+            "untrained_classes": int((by_class[0] == 0).sum()),
+            "untested_classes": int((by_class[-1] == 0).sum()),
+            "unreadable_files": len(self._unreadable),
             "blank_images": int(measured.blank.sum()),
             "unusual_images": len(unusual),
             "duplicates": sum(copies.within),
@@ -199,6 +214,7 @@ class Inspector:
             "near_duplicates": _near_table(images, near),
             "sizes": _sizes_table(images.parts),
             "splits": _splits_table(images, measured, copies),
+            "unreadable": Table(("name", "class"), [list(row) for row in self._unreadable]),
             "unusual": _unusual_table(images, measured, unusual),
         }
         return Report(metrics, tables)

@@ -274,6 +274,17 @@ def test_what_is_in_the_data(text: str) -> None:
     assert "Warning" not in said
 
 
+def test_files_left_out_open_the_page_and_the_table_is_named(tmp_path: Path) -> None:
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "reports/data/metrics.json"
+    path.write_text(path.read_text().replace('"unreadable_files": 0', '"unreadable_files": 2'))
+    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    before = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
+    before = before.partition("On the test split")[0]
+    assert "Warning: 2 files could not be read as an image and were left out." in before
+    assert "Which ones: The data, reports/data/tables/unreadable.csv." in before
+
+
 def test_leaks_and_conflicts_open_the_page(tmp_path: Path) -> None:
     plot_inputs.write(tmp_path)
     plot_inputs.plant_leaks(tmp_path)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -390,6 +391,15 @@ def test_all_files_that_cannot_be_read_are_listed_or_skipped(
         "oak/cut.jpg",
         "oak/huge.png",
     }
+    reports = project.path / "reports/data"
+    assert json.loads((reports / "metrics.json").read_bytes())["unreadable_files"] == 4
+    assert (reports / "tables/unreadable.csv").read_text(encoding="utf-8").splitlines() == [
+        "name,class",
+        "beech/empty.png,beech",
+        "beech/notes.txt,beech",
+        "oak/cut.jpg,oak",
+        "oak/huge.png,oak",
+    ]
 
 
 def test_archives_that_attack_are_refused_and_write_nothing(
@@ -421,7 +431,7 @@ def test_classes_are_those_of_the_catalogue(
         return
     project.params["normalize"] = {}
     project.save()
-    assert "WARNING: class elm has no training image" in run_stage("normalize").err
+    assert "WARNING: 1 of 3 classes has no training image" in run_stage("normalize").err
 
 
 def test_too_few_images_to_test_on_are_named_with_a_seed_that_serves(

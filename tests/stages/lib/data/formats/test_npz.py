@@ -41,6 +41,13 @@ def test_arrays_are_read_as_they_are(version: tuple[int, int], tmp_path: Path) -
         assert np.array_equal(found, ARRAYS[name]), name
 
 
+def test_labels_of_one_column_are_labels(tmp_path: Path) -> None:
+    y_train, y_test = (member(ARRAYS[name][:, None]) for name in ("y_train", "y_test"))
+    path = archive(tmp_path / "a.npz", y_train=y_train, y_test=y_test)
+    (_, found), (_, of_test) = npz.read(path)
+    assert (found.tolist(), of_test.tolist()) == ([0, 1, 0], [1])
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
