@@ -134,6 +134,7 @@ def read_dataset(settings: Settings, train: split_file.Split) -> report.Dataset:
         labels=train.labels.tolist(),
         image=train.images[0] * np.float32(train.pixel_max),
         pixel_max=train.pixel_max,
+        resize=train.fitted[0] if train.fitted else "",
         augmented=read_augmented(train),
     )
 

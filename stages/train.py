@@ -555,6 +555,8 @@ def write(
     params, final, scaling = settings.params, model, dict[str, float]()
     if params.temperature == "validation":
         final, scaling = temperature.calibrated(model, validation.images, validation.labels)
+        low, high = scaling["temperature_low"], scaling["temperature_high"]
+        print(f"Temperature {scaling['temperature']:.3g} (95 % interval {low:.3g} to {high:.3g})")
     model_file.save(with_output(final, settings.output), MODEL, metadata(settings.output, split))
     split_file.write(REPORTS / "augmented.npz", augmented(split, params))
     rows = [[epoch, *row.values()] for epoch, row in enumerate(history, start=1)]

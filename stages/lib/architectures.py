@@ -1,6 +1,7 @@
 """The architectures of stages/models/, found by their file names."""
 
 import importlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,10 +21,9 @@ def builder(architecture: str) -> "Callable[..., keras.Model]":
     """The ``build`` of an architecture: input shape, number of classes and its own arguments.
 
     Raises:
-        UserError: There is no module of that name.
+        UserError: There is no module of that name, or it has no such function.
     """
-    build: Callable[..., keras.Model] = _module(architecture).build
-    return build
+    return _build(_module(architecture), architecture)
 
 
 def build(
@@ -45,7 +45,7 @@ def build(
         raise UserError(
             f"{config.PARAMS}: model.{architecture}.{problem}.\nCorrect it and run again."
         )
-    model: keras.Model = module.build(input_shape, num_classes, **arguments)
+    model = _build(module, architecture)(input_shape, num_classes, **arguments)
     where = f"stages/models/{architecture}.py: build"
     if mismatch := mismatch_of(model, input_shape, num_classes):
         raise UserError(f"{where}: expected {mismatch}.\nMend it and run again.")
@@ -98,7 +98,28 @@ def mismatch_of(model: object, input_shape: tuple[int, ...], num_classes: int) -
     if tuple(outputs[0].shape) != (None, num_classes):
         found = tuple(outputs[0].shape)[1:]
         return f"{num_classes} outputs, one a class, found outputs of shape {found}"
+    if inputs[0].dtype != "float32":
+        return f"images of float32 as input, found {inputs[0].dtype}, to which they would be cut"
+    if outputs[0].dtype not in ("float32", keras.config.dtype_policy().compute_dtype):
+        return f"outputs of float32, found {outputs[0].dtype}"
     return None
+
+
+def _build(module: ModuleType, architecture: str) -> "Callable[..., keras.Model]":
+    build: Callable[..., keras.Model] | None = getattr(module, "build", None)
+    if not callable(build):
+        found = "none"
+    else:
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(build).parameters.values()
+        names = [each.name for each in parameters if each.kind in positional]
+        if len(names) == 2:
+            return build
+        found = f"build({', '.join(names)}) before it" if names else "build()"
+    raise UserError(
+        f"stages/models/{architecture}.py: expected a function build(input_shape, num_classes, *, "
+        f"...), with arguments of its own after the *, found {found}.\nCorrect it and run again."
+    )
 
 
 def _module(architecture: str) -> ModuleType:

@@ -110,9 +110,9 @@ def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str,
     Raises:
         UserError: As ``section``, or an argument has no type.
     """
+    schema = arguments_schema(function)
     content = _mapping(file, key)
     _announce(file, key, content)
-    schema = arguments_schema(function)
     return msgspec.structs.asdict(convert(content, schema, f"{file}: {key}"))
 
 

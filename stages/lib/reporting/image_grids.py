@@ -24,7 +24,7 @@ _NARROWEST = 3.6  # inches; room for a title
 
 
 def raw_image(image: Images, name: str, pixel_max: float) -> bytes:
-    """The first training image as published, with a colour bar of its raw values, as PNG.
+    """The first training image with a colour bar of its raw values, as PNG.
 
     Args:
         image: H x W or H x W x C, 0 to 1.
@@ -40,7 +40,7 @@ def raw_image(image: Images, name: str, pixel_max: float) -> bytes:
     labels = [f"{value:g}" for value in ticks]
     right = 0.5 + max(drawing.text_width(label, drawing.SMALL) for label in labels)
     width = max(_NARROWEST, 0.7 + len(panels) * (cell + 0.15) + right)
-    subtitle = f"{image.shape[0]} × {image.shape[1]} pixels, raw values before scaling"
+    subtitle = f"{image.shape[0]} × {image.shape[1]} pixels, on the scale of the raw values"
     title = f"First training image: {drawing.fit(name, max(1.0, width - 2.6), drawing.TITLE)}"
     with drawing.sheet(width, room + 0.7, title, subtitle) as sheet:
         top = sheet.height - room - 0.5

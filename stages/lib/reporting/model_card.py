@@ -52,6 +52,7 @@ def render(dataset: report.Dataset, results: report.Results, data: data_tables.D
         classes=_classes(dataset, results),
         shape=" x ".join(str(length) for length in dataset.image.shape),
         pixel_max=f"{dataset.pixel_max:g}",
+        resize=dataset.resize,
         softmax=run.parameters.get("model.output") == "softmax",
         leaked=data.metrics["leaked_test"],
         parameters=[

@@ -51,6 +51,7 @@ class Dataset:
         labels: Of the training images shown, in order.
         image: The first training image in raw values, H x W or H x W x C.
         pixel_max: The largest raw value that there may be.
+        resize: How images were brought to one size, as ``normalize.resize``, or empty.
         augmented: What the network was given.
     """
 
@@ -65,6 +66,7 @@ class Dataset:
     labels: Sequence[int]
     image: npt.NDArray[np.float32]
     pixel_max: float
+    resize: str
     augmented: Augmented
 
     def cells(self, labels: Iterable[int]) -> list[Cell]:
@@ -196,9 +198,11 @@ def temperature(training: Mapping[str, Any]) -> str:
     if "temperature" not in training:
         return ""
     before, after = training["uncalibrated_val_loss"], training["calibrated_val_loss"]
+    low, high = training["temperature_low"], training["temperature_high"]
     return (
-        f"The logits are divided by a temperature of {training['temperature']:.3g}, fitted to the "
-        f"validation images; their loss went from {before:.4f} to {after:.4f} by that."
+        f"The logits are divided by a temperature of {training['temperature']:.3g} (95 % interval "
+        f"{low:.3g} to {high:.3g}), fitted to the validation images; their loss went from "
+        f"{before:.4f} to {after:.4f} by that."
     )
 
 

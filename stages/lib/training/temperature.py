@@ -7,6 +7,7 @@ Source: Guo, C., Pleiss, G., Sun, Y. and Weinberger, K. Q. (2017). On Calibratio
 Networks. ICML.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,21 @@ def fit(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
     return float(f"{2 / (low + high):.6g}")
 
 
+def interval(logits: Floats, temperature: float) -> tuple[float, float]:
+    """The 95 % interval of a temperature that was fitted to logits (N x K), within the same limits.
+
+    Its width is that of the likelihood: the Fisher information about 1 / T is the sum over images
+    of the variance of their logits under their probabilities. Few images, or such as are all
+    correct, hold little of it.
+    """
+    probabilities = _softmax(logits / temperature)
+    mean = (probabilities * logits).sum(axis=1, keepdims=True)
+    information = float((probabilities * (logits - mean) ** 2).sum())
+    spread = 1.959963984540054 / math.sqrt(max(information, 1e-300))
+    lowest, highest = 1 / (1 / temperature + spread), 1 / max(1 / temperature - spread, 1 / LIMIT)
+    return max(lowest, 1 / LIMIT), min(highest, LIMIT)
+
+
 def loss(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
     """The mean cross-entropy in nats of logits (N x K, N labels)."""
     return float(-np.log(_softmax(logits)[np.arange(len(labels)), labels] + 1e-300).mean())
@@ -58,7 +74,8 @@ def calibrated(
         labels: Of them.
 
     Returns:
-        The model, and the temperature with the loss of the held-out images before and after.
+        The model, and the temperature with its interval and the loss of the held-out images before
+        and after.
     """
     import keras
 
@@ -67,10 +84,13 @@ def calibrated(
     parts = [model(images[at : at + size], training=False) for at in starts]
     logits = np.concatenate([np.asarray(part, np.float64) for part in parts])
     temperature = fit(logits, labels)
+    low, high = interval(logits, temperature)
     divide = keras.layers.Rescaling(1 / temperature, name="temperature")
     result = keras.Model(model.inputs[0], divide(model.outputs[0]), name=model.name)
     return result, {
         "temperature": temperature,
+        "temperature_low": float(f"{low:.6g}"),
+        "temperature_high": float(f"{high:.6g}"),
         "uncalibrated_val_loss": round(loss(logits, labels), 6),
         "calibrated_val_loss": round(loss(logits / temperature, labels), 6),
     }

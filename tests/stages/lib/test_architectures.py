@@ -59,6 +59,10 @@ ENDINGS = {
     "outputs": "return keras.Model(inputs, layers.Dense(num_classes + 1)(x))",
     "input": "i = keras.Input((9, 9))\n"
     "    return keras.Model(i, layers.Dense(num_classes)(layers.Flatten()(i)))",
+    "bytes": 'i = keras.Input(input_shape, dtype="uint8")\n'
+    "    return keras.Model(i, layers.Dense(num_classes)(layers.Flatten()(i)))",
+    "half": 'return keras.Model(inputs, layers.Dense(num_classes, dtype="float16")(x))',
+    "double": 'return keras.Model(inputs, layers.Dense(num_classes, dtype="float64")(x))',
     "dense softmax": "return keras.Model("
     'inputs, layers.Dense(num_classes, activation="softmax")(x))',
     "softmax layer": "return keras.Model(inputs, layers.Softmax()(layers.Dense(num_classes)(x)))",
@@ -139,6 +143,9 @@ def test_networks_that_would_not_load_are_refused(
         ("two outputs", "expected one input and one output, found 1 and 2"),
         ("outputs", "expected 3 outputs, one a class, found outputs of shape (4,)"),
         ("input", "expected images (4, 4) as input, found (9, 9)"),
+        ("bytes", "expected images of float32 as input, found uint8, to which they would be cut"),
+        ("half", "expected outputs of float32, found float16"),
+        ("double", "expected outputs of float32, found float64"),
     ],
 )
 def test_networks_that_do_not_fit_the_data_set_are_refused(
@@ -161,6 +168,33 @@ def test_networks_that_end_in_probabilities_are_refused(
     message = refusal(own, ending)
     assert f"expected a model that ends in logits, found {name} at its end" in message
     assert "model.output: softmax" in message
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        ("", "found none"),
+        ("build = 3\n", "found none"),
+        ("def build(shape): pass\n", "found build(shape) before it"),
+        ("def build(*, width): pass\n", "found build()"),
+        ("def build(shape, n, width=3): pass\n", "found build(shape, n, width) before it"),
+        ("def build(shape, n, /, *, width=3): pass\n", ""),
+    ],
+)
+def test_a_module_without_build_as_it_is_called_is_refused(
+    head: str, found: str, own: Callable[[str], Any]
+) -> None:
+    path = architectures.FOLDER / f"headed{abs(hash(head))}.py"
+    path.write_text(head)
+    importlib.invalidate_caches()
+    if not found:
+        assert architectures.builder(path.stem).__name__ == "build"
+        return
+    with pytest.raises(
+        UserError, match=r"expected a function build\(input_shape, num_cl"
+    ) as refused:
+        architectures.builder(path.stem)
+    assert f", {found}.\n" in str(refused.value)
 
 
 @pytest.mark.parametrize("ending", ["value error", "empty value error"])

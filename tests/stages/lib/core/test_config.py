@@ -311,7 +311,9 @@ def test_an_architecture_without_arguments_has_an_empty_section() -> None:
     assert message.endswith("allowed are none.\nDelete it and run again.")
 
 
-def test_an_argument_that_no_file_can_state_is_refused_with_its_place() -> None:
+def test_an_argument_that_no_file_can_state_is_refused_with_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def sized(*, size: int) -> int:
         return size
 
@@ -332,6 +334,7 @@ def test_an_argument_that_no_file_can_state_is_refused_with_its_place() -> None:
         (strange, "an argument's type that no YAML file can state: "),
         (unknown, "name 'Nowhere' is not defined.\nImport it, or correct the annotation."),
     ):
+        monkeypatch.setattr(config, "_announce", lambda *_: pytest.fail("read too early"))
         message = refusal(lambda: config.arguments(FILE, "made", build))  # noqa: B023 called at once
         assert says in message
         assert re.match(rf".*test_config\.py:\d+: {build.__name__}: ", message)

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from stages.lib import split_file
 from stages.lib.metrics import wilson_interval
 from stages.lib.reporting import model_card
 from tests.stages import plot_inputs
@@ -56,6 +58,18 @@ def test_it_states_data_counts_parameters_and_libraries(card: str) -> None:
         "30.00",
     ):
         assert words in card, words
+
+
+def test_it_says_how_images_were_brought_to_their_size(card: str, tmp_path: Path) -> None:
+    assert "so from 0 to 1. The model does the rest itself." in card
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "data/normalized/train.npz"
+    split_file.write(path, replace(split_file.read(path), fitted=("crop", 1.0)))
+    done = plot_inputs.run_plot(tmp_path)
+    assert done.returncode == 0, done.stderr
+    resized = Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8")
+    said = "so from 0 to 1, brought to that size as `normalize.resize: crop` does. The model does"
+    assert said in " ".join(resized.split())
 
 
 def test_each_class_has_its_recall_with_an_interval(card: str) -> None:

@@ -165,6 +165,8 @@ def test_page_and_card_say_what_the_temperature_did(tmp_path: Path) -> None:
     training = json.loads(path.read_text(encoding="utf-8"))
     scaling = {
         "temperature": 0.4973,
+        "temperature_low": 0.4412,
+        "temperature_high": 0.5698,
         "uncalibrated_val_loss": 0.1138,
         "calibrated_val_loss": 0.0482,
     }
@@ -172,8 +174,8 @@ def test_page_and_card_say_what_the_temperature_did(tmp_path: Path) -> None:
     done = plot_inputs.run_plot(tmp_path)
     assert done.returncode == 0, done.stderr
     sentence = (
-        "The logits are divided by a temperature of 0.497, fitted to the validation images; their "
-        "loss went from 0.1138 to 0.0482 by that."
+        "The logits are divided by a temperature of 0.497 (95 % interval 0.441 to 0.57), fitted to "
+        "the validation images; their loss went from 0.1138 to 0.0482 by that."
     )
     assert sentence in words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     assert sentence in (tmp_path / "reports/model_card.md").read_text(encoding="utf-8")

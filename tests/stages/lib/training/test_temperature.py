@@ -41,6 +41,26 @@ def test_the_temperature_stays_within_limits() -> None:
     assert temperature.fit(logits, np.array([1, 0])) == pytest.approx(temperature.LIMIT)
 
 
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+@pytest.mark.parametrize("count", [60, 400])
+def test_the_interval_holds_the_true_temperature_95_times_of_100(scale: float, count: int) -> None:
+    logits, labels = sampled(scale, 300 * count)
+    held = 0
+    for start in range(0, len(labels), count):
+        part = slice(start, start + count)
+        low, high = temperature.interval(logits[part], temperature.fit(logits[part], labels[part]))
+        held += low <= scale <= high
+    assert 0.92 <= held / 300 <= 0.98  # 0.95, and two and a half standard deviations
+
+
+def test_images_that_do_not_tell_leave_the_whole_range() -> None:
+    whole = (1 / temperature.LIMIT, temperature.LIMIT)
+    correct = np.array([[9.0, 0.0], [0.0, 9.0]])
+    assert temperature.interval(correct, temperature.fit(correct, np.array([0, 1]))) == whole
+    one = np.array([[1.0, 0.9]])
+    assert temperature.interval(one, temperature.fit(one, np.array([1]))) == pytest.approx(whole)
+
+
 def test_huge_logits_are_no_hindrance() -> None:
     logits, labels = sampled(1e6, 100)
     assert np.isfinite(temperature.fit(logits, labels))
