@@ -389,6 +389,10 @@ def test_from_a_folder_to_the_splits_by_dvc(repository: Repository, leaves: Path
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (
+            lambda oak: [path.write_bytes(b"text") for path in oak.parent.rglob("*.png")],
+            "expected images, found none that can be read among 20 files, the first ",
+        ),
         (lambda oak: (oak.parent / "elm").symlink_to(oak), "elm: expected files and folders, "),
         (lambda oak: (oak / "gone.png").symlink_to(oak / "none"), "found a link to nothing"),
         (lambda oak: (oak / "loop").symlink_to(oak.parent), "found a link to a folder"),

@@ -238,7 +238,7 @@ def test_garbage_is_named_and_the_others_are_answered(
         (["nowhere.png"], "nowhere.png: not found.\nName an image, a folder, an archive, or -."),
         (["empty"], "empty: expected images, found none.\nImages end in .bmp, .gif, .jpeg, "),
         (["no.zip"], "no.zip: expected a whole zip, tar or tar.gz archive, found: "),
-        (["--model", "none.keras", "x.png"], "none.keras: not found; an earlier stage makes it."),
+        (["--model", "none.keras", "x.png"], "none.keras: not found; expected a .keras file"),
     ],
 )
 def test_mistakes_are_named(

@@ -161,6 +161,13 @@ def _image_files(path: Path, left_out: Sequence[str] = ()) -> Contents:
         for entry in layout.entries
         if entry.name not in survey.unreadable
     )
+    if not counts:
+        name, reason = next(iter(survey.unreadable.items()))
+        raise UserError(
+            f"{path.as_posix()}: expected images, found none that can be read among "
+            f"{len(layout.entries):,} files, the first {name}: {reason}.\n"
+            "Lay the images out as docs/own-images.md says."
+        )
     lines = [*survey.lines(), *_table(layout.class_names, counts)]
     lines += [f"{name}: {reason}" for name, reason in survey.unreadable.items()]
     if survey.unreadable:

@@ -45,6 +45,11 @@ def load(path: Path, threads: int) -> Classifier:
 
     import tensorflow as tf  # isort: skip
 
+    if path != MODEL and not path.is_file():
+        raise UserError(
+            f"{path.as_posix()}: not found; expected a .keras file that train wrote.\n"
+            f"Correct the path, or leave it out for {MODEL.as_posix()}."
+        )
     metadata = model_file.read_metadata(path)
     runtime.configure(threads)
     architecture = config.value(config.PARAMS, "model.architecture", str)
