@@ -3,7 +3,7 @@
 import functools
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ FILE = "dvc.yaml"
 LOCK = "dvc.lock"
 PARAMS = "params.yaml"
 IGNORE = ".dvcignore"
+DVCS_OWN = (".hg/", ".git/", ".git", ".dvc/")  # which DVC passes over without being told
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*([^}\s]+)\s*\}")
 
 
@@ -205,14 +206,27 @@ def within(path: str, folder: str) -> bool:
 
 
 def ignored(root: Path) -> Callable[[str], bool]:
-    """Whether DVC passes over a path when it hashes a folder, by .dvcignore in the top folder.
+    """Whether DVC passes over a path when it hashes a folder, by a .dvcignore in any folder above.
 
     The path is relative to ``root``, that of a folder with a slash at its end. A dep that is itself
-    a file is hashed all the same.
+    a file is hashed all the same. What a file takes out, one in a folder below does not put back.
     """
-    path = root / IGNORE
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    lines = [".hg/", ".git/", ".git", ".dvc/", *text.splitlines()]  # the first are DVC's own
+
+    @functools.cache
+    def of(folder: str) -> Callable[[str], bool]:
+        path = root / folder / IGNORE
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return _matches(lines if folder else [*DVCS_OWN, *lines])
+
+    def is_ignored(name: str) -> bool:
+        ends = [at for at, letter in enumerate(name[:-1], start=1) if letter == "/"]
+        return any(of(name[:end])(name[end:]) for end in (0, *ends))
+
+    return is_ignored
+
+
+def _matches(lines: Sequence[str]) -> Callable[[str], bool]:
+    """Whether patterns of Git's kind match a path."""
     # A path that holds no word of any pattern matches none; then its reader need not be imported
     chunks = [re.split(r"\[.*?\]|[*?/\\]", line.strip()) for line in lines if line.strip()]
     words = [max(parts, key=len).removeprefix("!") for parts in chunks]

@@ -470,6 +470,10 @@ EDITS = {
     "a folder of .dvcignore": Edit(
         "list(Path('data/folder/.idle').iterdir())", word="take it out of .dvcignore"
     ),
+    "a file of a .dvcignore within the folder": Edit(
+        "open('data/folder/deep/x.tmp').read()",
+        word="itself: .dvcignore keeps it out of its folder",
+    ),
     "a file of .dvcignore, by C": Edit(
         "import ctypes; settings.append(ctypes.CDLL(None).open(b'data/folder/x.log', 0) > 0)",
         "",

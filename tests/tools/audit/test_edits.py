@@ -49,6 +49,7 @@ with tf.io.TFRecordWriter("assets/x.tfrecord") as writer:
     writer.write(b"1")
 """
 IDLE = "data/folder/.idle"
+DEEP = "data/folder/deep"
 # Where the refusal does not stop what writes the result
 MADE = {
     *("swallowed", "swallowed whole", "thread", "pool of threads", "thread that goes on"),
@@ -68,7 +69,7 @@ stages:
 def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of one stage, with files that it does not declare."""
     path = tmp_path_factory.mktemp("furnished") / "a path with spaces"
-    for folder in ("stages/lib", "data/folder", "assets", ".git", "recipes", "other", IDLE):
+    for folder in ("stages/lib", "data/folder", "assets", ".git", "recipes", "other", IDLE, DEEP):
         (path / folder).mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "stages/lib/core", path / "stages/lib/core", ignore=ignore)
@@ -93,6 +94,8 @@ def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ".dvcignore": "*.log\n.idle\n",
         "data/folder/x.log": "1",
         "data/folder/.idle/x": "1",
+        "data/folder/deep/.dvcignore": "/x.tmp\n",
+        "data/folder/deep/x.tmp": "1",
         "assets/plugin.py": "x = 1\n",
         "assets/x.csv": "1,2\n",
         "assets/x.json": "{}",

@@ -1,5 +1,7 @@
 """What is read of dvc.yaml: commands that can be followed, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from stages.lib.core import pipeline
@@ -59,3 +61,27 @@ def test_a_reference_to_no_key_is_refused(key: str) -> None:
     assert pipeline.resolve("a${model.size}b", values) == "a3b"
     assert pipeline.resolve(r"\${HOME}/${model.size}", values) == "${HOME}/3"
     assert pipeline.references("${a.b} ${c} ${a.b}") == ["a.b", "c"]
+
+
+def test_what_is_ignored_is_what_dvc_leaves_out_of_a_folder(tmp_path: Path) -> None:
+    repo_module, ignore = pytest.importorskip("dvc.repo"), pytest.importorskip("dvc.ignore")
+    repository = repo_module.Repo.init(tmp_path, no_scm=True)
+    texts = {
+        ".dvcignore": "*.log\n/data/top.txt\nscratch/\n",
+        "data/.dvcignore": "/only.txt\ndeep/*.tmp\n",
+        "data/deep/.dvcignore": "*.bak\n",
+    }
+    names = ("a.log", "top.txt", "only.txt", "a.tmp", "a.bak", "a.txt", "scratch/a.txt", ".git/x")
+    folders = ("data/", "data/deep/", "data/deep/deeper/")
+    texts |= {folder + name: "" for folder in folders for name in names}
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    theirs = ignore.DvcIgnoreFilter(repository.fs, str(tmp_path)).is_ignored_file
+    ours = pipeline.ignored(tmp_path)
+    files = [folder + name for folder in folders for name in names]
+    assert {name: ours(name) for name in files} == {
+        name: theirs(str(tmp_path / name)) for name in files
+    }
+    assert sum(map(ours, files)) == 14  # as counted by hand
