@@ -155,6 +155,11 @@ SAVE = "import mlflow.onnx, onnx; mlflow.onnx.save_model(onnx.load('exports/onnx
 REASONS = {  # why nobody runs it here
     "takes minutes to hours": [
         "cp recipes/fashion-cnn.yaml params.yaml && dvc repro",
+        (
+            "dvc exp run -S normalize.validation_fraction=0.33333 -S +train.precision=bfloat16 "
+            "-S train.epochs=24"
+        ),
+        "dvc exp run -S +train.precision=bfloat16 -S train.epochs=32 -S train.seed=2",
         "python -m benchmarks.mutants",
         "python -m benchmarks.accuracy --seeds 3",
         "python -m benchmarks.soak",
