@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
+from stages import normalize
 from stages.lib import split_file
 from stages.lib.data.formats import idx
 from tests.conftest import ROOT, Finished, Project, Repository, idx_bytes
@@ -349,6 +350,12 @@ def test_a_class_without_images_is_a_warning_and_a_count(project: Project, run_s
     )
     metrics = json.loads((project.path / "reports/data/metrics.json").read_text(encoding="utf-8"))
     assert (metrics["untrained_classes"], metrics["untested_classes"]) == (1, 1)
+
+
+def test_many_channels_are_taken_where_they_are_last() -> None:
+    entry = normalize.Entry("npz", {}, 255, ["a", "b"])
+    normalize.check((np.zeros((2, 8, 9, 7), np.uint8), np.array([0, 1])), "test", entry)
+    normalize.check((np.zeros((2, 3, 9, 4), np.uint8), np.array([0, 1])), "test", entry)
 
 
 def test_leaks_and_conflicts_are_warnings_with_their_number(

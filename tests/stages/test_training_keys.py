@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from stages.lib import split_file
-from stages.lib.training import checkpoint, starting
+from stages.lib.training import checkpoint, loop, starting
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -258,6 +258,22 @@ def test_standardization_travels_with_the_model(
     assert names == ["InputLayer", "Rescaling", "Flatten", "Dense", "Dropout", "Dense"]
     assert run_stage("evaluate").code == 0
     assert json.loads(Path("reports/evaluate/metrics.json").read_text())["accuracy"] > 0.9
+
+
+def test_a_training_in_bfloat16_has_logits_in_float32(
+    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Any] = []
+    begin = loop.Loop.__init__
+
+    def spy(self: loop.Loop, model: Any, *arguments: Any) -> None:
+        trained.append(model)
+        begin(self, model, *arguments)
+
+    monkeypatch.setattr(loop.Loop, "__init__", spy)
+    train(ready, run_stage, precision="bfloat16", epochs=1)
+    types = [layer.compute_dtype for layer in trained[0].layers if layer.weights]
+    assert types == ["bfloat16", "float32"]
 
 
 @pytest.mark.parametrize("network", ["mlp", "cnn"])

@@ -137,3 +137,8 @@ def test_classes_at_the_ends_of_the_scale(f1: list[float], monkeypatch: pytest.M
     with drawn.texts(monkeypatch) as texts:
         png = figures.per_class(["a", "b"], PerClass(values, values, values, np.array([1, 1])))
     drawn.assert_legible(texts, png)
+    said = "F1, precision, recall" + " (the axis starts above 0)" * (f1[0] > 0)
+    found = [text.text for text in texts]
+    assert said in found
+    ticks = [float(text.split()[0]) for text in found if text.endswith("%")]
+    assert min(ticks) < 99.1  # not a hundredth of a per cent apart where all is near 100

@@ -120,6 +120,14 @@ def test_all_that_is_planted_is_found_and_no_more(seed: int, shape: tuple[int, .
     assert seen == groups
 
 
+def test_classes_without_training_or_test_images_are_counted() -> None:
+    images, labels = noise(1, 20), np.arange(20) % 2
+    metrics, tables = inspect(train=part(images, labels), test=part(noise(2, 5), np.full(5, 1)))
+    found = [metrics[name] for name in ("classes", "untrained_classes", "untested_classes")]
+    assert found == [3, 1, 2]
+    assert rows(tables, "unreadable") == []
+
+
 def test_more_than_two_copies_and_more_than_two_labels() -> None:
     images = noise(1, 20)
     images[[3, 5, 7]] = images[0]  # labels 0, 1, 2, 0
