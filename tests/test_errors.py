@@ -23,13 +23,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from stages.lib import split_file
+from stages.lib import architectures, split_file
+from stages.lib.core import config
 from stages.lib.core import stage as stages
 from stages.lib.core.errors import UserError
 from stages.lib.data import fetch
 from tests.conftest import ROOT, Answer, Finished, Repository, Server, execute
 from tests.faults.prepared import ENVIRONMENT, prepare
 from tests.tools import model_fixtures
+from tools.compare import __main__ as compare
 from tools.export import __main__ as export
 from tools.export import formats
 from tools.predict import __main__ as predict
@@ -1073,7 +1075,81 @@ def _npz_of_floats() -> bytes:
     return stream.getvalue()
 
 
+def gated(rules: str, *options: str) -> Callable[[World], str]:
+    """The error of tools.compare with a gate.yaml."""
+
+    def act(world: World) -> str:
+        world.prepare("train")
+        Path("gate.yaml").write_text(rules, encoding="utf-8")
+        assert compare.main(["--gate", *options]) == 1
+        return world.capture.readouterr().err.removeprefix("ERROR: ")
+
+    return act
+
+
+def network(ending: str, arguments: str = "", head: str = "") -> Callable[[World], str]:
+    """The error of train with a network of one's own that ends so."""
+
+    def act(world: World) -> str:
+        world.prepare("train")
+        folder = world.folder / "models_of_mine"
+        folder.mkdir()
+        body = f"    i = keras.Input(shape)\n    x = layers.Flatten()(i)\n    return {ending}\n"
+        build = f"def build(shape, classes{arguments}):\n{body}" if ending else ""
+        code = f"import keras\n\nlayers = keras.layers\n\n{head}\n\n{build}"
+        (folder / "own.py").write_text(code, encoding="utf-8")
+        world.patch.setattr(config, "_check_sections", lambda _: None)  # which looks elsewhere
+        world.patch.setattr(architectures, "FOLDER", folder)
+        package = importlib.import_module("stages.models")
+        world.patch.setattr(package, "__path__", [str(folder)])
+        world.patch.delitem(sys.modules, "stages.models.own", raising=False)
+        importlib.invalidate_caches()
+        change("params:model.architecture", "own")
+        change("params:model.own", {})
+        change("weights:none", NO_WEIGHTS)
+        change("params:model.weights", "none")
+        Path("data/weights/SHA256SUMS").write_bytes(b"")
+        return world.run("train")
+
+    return act
+
+
+OWN_LAYER = """class Own(layers.Layer):
+    def call(self, inputs):
+        return 2 * inputs"""
+
 ACTS: dict[str, Callable[[World], str]] = {
+    "gate.yaml: margins: unknown key; …": gated("margins: 1"),
+    "gate.yaml: margin: expected a number of 0 or more, found …": gated("margin: much"),
+    "gate.yaml: fail_if_worse: expected true or false, found …": gated("fail_if_worse: 1"),
+    "gate.yaml: at_least: expected a number by metric, found …": gated("at_least: 0.9"),
+    "--at-most: expected METRIC=VALUE, found …": gated("margin: 1", "--at-most", "loss"),
+    "stages/models/own.py: expected a function build(…), …": network(""),
+    "….py:…: build: the argument 'width' has no type; …": network("x", ", *, width"),
+    "….py:…: build: the argument 'size': expected another name, …": network("x", ", *, size: int"),
+    "stages/models/own.py: build: expected a keras.Model, found …": network("x"),
+    "stages/models/own.py: build: expected images … as input, found …": network(
+        "keras.Sequential([keras.Input((9, 9)), layers.Flatten(), layers.Dense(classes)])"
+    ),
+    "stages/models/own.py: build: expected images of float32 as input, found …": network(
+        "keras.Sequential([keras.Input(shape, dtype='uint8'), layers.Flatten(), "
+        "layers.Dense(classes)])"
+    ),
+    "stages/models/own.py: build: expected … outputs, one a class, found …": network(
+        "keras.Model(i, layers.Dense(classes + 1)(x))"
+    ),
+    "stages/models/own.py: build: expected outputs of float32, found …": network(
+        "keras.Model(i, layers.Dense(classes, dtype='float64')(x))"
+    ),
+    "stages/models/own.py: build: expected a model of known shapes, …": network(
+        "keras.Sequential([layers.Flatten(), layers.Dense(classes)])"
+    ),
+    "stages/models/own.py: build: expected a model that ends in logits, found …": network(
+        "keras.Model(i, layers.Dense(classes, activation='softmax')(x))"
+    ),
+    "stages/models/own.py: build: expected a model that loads again …": network(
+        "keras.Model(i, layers.Dense(classes)(Own()(x)))", head=OWN_LAYER
+    ),
     "…: not installed for …": not_installed,
     "a warning was made an error by PYTHONWARNINGS or -W: …": warning_as_error,
     "data/own/train_images.gz: not found; Git holds what DVC knows of it, …": not_pulled,

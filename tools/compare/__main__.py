@@ -145,7 +145,7 @@ def _run(options: argparse.Namespace, rules: gate.Rules) -> int:
     status = {"fail": FAIL, "not known": NOT_KNOWN}.get(gate.overall(checks), 0)
     _tell(found, note, as_json)
     if options.gate and not checks:
-        print(f"Gate: no rule: {gate.FILE} is missing or empty.", file=sys.stderr)
+        print(f"Gate: no rule: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
     for check in checks:
         print(f"Gate: {check.status}: {check.says}", file=sys.stderr if as_json else sys.stdout)
     if as_json:
