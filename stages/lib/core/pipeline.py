@@ -208,25 +208,33 @@ def within(path: str, folder: str) -> bool:
 def ignored(root: Path) -> Callable[[str], bool]:
     """Whether DVC passes over a path when it hashes a folder, by a .dvcignore in any folder above.
 
-    The path is relative to ``root``, that of a folder with a slash at its end. A dep that is itself
-    a file is hashed all the same. What a file takes out, one in a folder below does not put back.
+    As DVC walks, a path is passed over if a folder above it is; the .dvcignore nearest to it that
+    says anything of it decides, by its last line that does. The path is relative to ``root``, that
+    of a folder with a slash at its end. A dep that is itself a file is hashed all the same.
     """
 
     @functools.cache
-    def of(folder: str) -> Callable[[str], bool]:
+    def of(folder: str) -> Callable[[str], bool | None]:
         path = root / folder / IGNORE
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return _matches(lines if folder else [*DVCS_OWN, *lines])
+        return _verdict(lines if folder else [*DVCS_OWN, *lines])
+
+    @functools.cache
+    def is_passed_over(folder: str) -> bool:
+        return is_ignored(folder) if folder else False
 
     def is_ignored(name: str) -> bool:
-        ends = [at for at, letter in enumerate(name[:-1], start=1) if letter == "/"]
-        return any(of(name[:end])(name[end:]) for end in (0, *ends))
+        folders = ["", *(name[:at] for at in range(1, len(name)) if name[at - 1] == "/")]
+        if is_passed_over(folders[-1]):
+            return True
+        verdicts = (of(folder)(name[len(folder) :]) for folder in reversed(folders))
+        return next((verdict for verdict in verdicts if verdict is not None), False)
 
     return is_ignored
 
 
-def _matches(lines: Sequence[str]) -> Callable[[str], bool]:
-    """Whether patterns of Git's kind match a path."""
+def _verdict(lines: Sequence[str]) -> Callable[[str], bool | None]:
+    """Whether patterns of Git's kind take a path out, or put it back; None if they do neither."""
     # A path that holds no word of any pattern matches none; then its reader need not be imported
     chunks = [re.split(r"\[.*?\]|[*?/\\]", line.strip()) for line in lines if line.strip()]
     words = [max(parts, key=len).removeprefix("!") for parts in chunks]
@@ -235,9 +243,15 @@ def _matches(lines: Sequence[str]) -> Callable[[str], bool]:
     def spec() -> Any:
         import pathspec
 
-        return pathspec.GitIgnoreSpec.from_lines(lines)
+        return pathspec.PathSpec.from_lines("gitignore", lines)
 
-    return lambda name: any(word in name for word in words) and bool(spec().match_file(name))
+    def verdict(name: str) -> bool | None:
+        if not any(word in name for word in words):
+            return None
+        found: bool | None = spec().check_file(name).include
+        return found
+
+    return verdict
 
 
 def _stage(name: str, content: object) -> Stage:

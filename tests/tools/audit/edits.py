@@ -470,7 +470,7 @@ EDITS = {
     "a folder of .dvcignore": Edit(
         "list(Path('data/folder/.idle').iterdir())", word="take it out of .dvcignore"
     ),
-    "a file of a .dvcignore within the folder": Edit(
+    "a file of a .dvcignore in a folder above": Edit(
         "open('data/folder/deep/x.tmp').read()",
         word="itself: .dvcignore keeps it out of its folder",
     ),

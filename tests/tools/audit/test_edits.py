@@ -94,7 +94,7 @@ def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ".dvcignore": "*.log\n.idle\n",
         "data/folder/x.log": "1",
         "data/folder/.idle/x": "1",
-        "data/folder/deep/.dvcignore": "/x.tmp\n",
+        "data/.dvcignore": "/folder/deep/x.tmp\n",
         "data/folder/deep/x.tmp": "1",
         "assets/plugin.py": "x = 1\n",
         "assets/x.csv": "1,2\n",
