@@ -98,24 +98,26 @@ def mismatch_of(model: object, input_shape: tuple[int, ...], num_classes: int) -
     if tuple(outputs[0].shape) != (None, num_classes):
         found = tuple(outputs[0].shape)[1:]
         return f"{num_classes} outputs, one a class, found outputs of shape {found}"
-    if inputs[0].dtype != "float32":
+    types = ("float32", keras.config.dtype_policy().compute_dtype)
+    if inputs[0].dtype not in types:
         return f"images of float32 as input, found {inputs[0].dtype}, to which they would be cut"
-    if outputs[0].dtype not in ("float32", keras.config.dtype_policy().compute_dtype):
+    if outputs[0].dtype not in types:
         return f"outputs of float32, found {outputs[0].dtype}"
     return None
 
 
 def _build(module: ModuleType, architecture: str) -> "Callable[..., keras.Model]":
     build: Callable[..., keras.Model] | None = getattr(module, "build", None)
-    if not callable(build):
+    if not inspect.isfunction(build):
         found = "none"
     else:
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(build).parameters.values()
         names = [each.name for each in parameters if each.kind in positional]
-        if len(names) == 2:
+        any_number = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters)
+        if len(names) == 2 or (any_number and len(names) < 2):
             return build
-        found = f"build({', '.join(names)}) before it" if names else "build()"
+        found = f"build({', '.join(names)})"
     raise UserError(
         f"stages/models/{architecture}.py: expected a function build(input_shape, num_classes, *, "
         f"...), with arguments of its own after the *, found {found}.\nCorrect it and run again."
@@ -130,10 +132,8 @@ def _module(architecture: str) -> ModuleType:
 
 def _probabilities(model: "keras.Model") -> str | None:
     """The name of a softmax or sigmoid that a model ends in, or None where it ends in neither."""
-    import keras
-
     last = model.outputs[0]._keras_history.operation
-    if isinstance(last, keras.Model):
+    if getattr(last, "outputs", None):  # a model within, of known shapes
         return _probabilities(last)
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     kind = type(last).__name__.lower()

@@ -1,7 +1,7 @@
 """Networks that compute in a shorter type while they train, with weights and logits in float32."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +29,58 @@ def keep_logits(model: "keras.Model") -> None:
     """Lets what gives a model's logits compute in float32: its last layers up to one with weights.
 
     bfloat16 rounds a logit of 10 to a sixteenth, and the loss is one of differences of logits. A
-    last layer that is made of other layers stays as it is: which of them is the last is not known.
+    last layer that is made of other layers stays as it is: which of them is the last is not known;
+    and all do where one of them does not compute in another type than it was built in.
 
     Args:
         model: A model of one output whose layers compute in a shorter type.
     """
     import keras
 
-    tensors: list[Any] = [*model.outputs]
-    while tensors:
-        operation, node, _ = tensors.pop()._keras_history
-        if getattr(operation, "outputs", None):  # a model within, of known shapes
-            tensors += operation.outputs
-            continue
-        if isinstance(operation, keras.Layer):
-            if len(list(operation._flatten_layers())) > 1:
+    layers = _last_layers(model)
+    policies = [layer.dtype_policy for layer in layers]
+    for layer in layers:
+        layer.dtype_policy = "float32"
+    try:
+        model(keras.ops.zeros((1, *model.input_shape[1:])), training=False)
+    except Exception:  # whatever a layer of the author's own raises
+        for layer, policy in zip(layers, policies, strict=True):
+            layer.dtype_policy = policy
+
+
+def _last_layers(model: "keras.Model") -> list["keras.Layer"]:
+    """The layers from a model's outputs back to those with weights, and models within them."""
+    import keras
+
+    found: list[keras.Layer] = []
+    seen = set()
+
+    def walk(tensors: Iterable[Any]) -> bool:
+        """Whether the way goes on before the inputs."""
+        through = False
+        for tensor in tensors:
+            operation, node, _ = tensor._keras_history
+            if (id(operation), node) in seen:
                 continue
-            operation.dtype_policy = "float32"
-            if operation.weights:
+            seen.add((id(operation), node))
+            if isinstance(operation, keras.layers.InputLayer):
+                through = True
                 continue
-        tensors += operation._inbound_nodes[node].input_tensors
+            if getattr(operation, "outputs", None):  # a model within, of known shapes
+                if not walk(operation.outputs):
+                    continue
+                found.append(operation)
+            elif isinstance(operation, keras.Layer):
+                if len(list(operation._flatten_layers())) > 1:
+                    continue
+                found.append(operation)
+                if operation.weights:
+                    continue
+            through |= walk(operation._inbound_nodes[node].input_tensors)
+        return through
+
+    walk(model.outputs)
+    return found
 
 
 def remark_on_bfloat16(processor: Path = Path("/proc/cpuinfo")) -> str:

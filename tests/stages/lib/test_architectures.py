@@ -7,6 +7,7 @@ import pytest
 
 from stages.lib import architectures
 from stages.lib.core.errors import UserError
+from stages.lib.training import precision
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -36,6 +37,16 @@ class Subclassed(keras.Model):
 
     def call(self, inputs):
         return self.dense(layers.Flatten()(inputs))
+
+
+@keras.saving.register_keras_serializable()
+class RegisteredModel(keras.Model):
+    def __init__(self, **named):
+        super().__init__(**named)
+        self.dense = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(inputs)
 
 
 def build(input_shape, num_classes):
@@ -73,6 +84,9 @@ ENDINGS = {
     "sigmoid": 'return keras.Model(inputs, layers.Dense(num_classes, activation="sigmoid")(x))',
     "nested softmax": "return keras.Sequential([keras.Input(input_shape), "
     'layers.Flatten(), keras.Sequential([layers.Dense(num_classes, activation="softmax")])])',
+    "built by shape": "model = keras.Sequential([layers.Flatten(), layers.Dense(num_classes)])\n"
+    "    model.build((None, *input_shape))\n    return model",
+    "subclassed within": "return keras.Model(inputs, RegisteredModel()(x))",
     "value error": 'raise ValueError("of the author")',
     "empty value error": "raise ValueError",
 }
@@ -112,9 +126,11 @@ def refusal(build: Callable[[str], Any], ending: str) -> str:
     return message
 
 
-@pytest.mark.parametrize("ending", ["plain", "registered"])
+@pytest.mark.parametrize("ending", ["plain", "registered", "built by shape", "subclassed within"])
 def test_networks_that_load_are_accepted(ending: str, own: Callable[[str], Any]) -> None:
     assert own(ending).output_shape == (None, 3)
+    with precision.mixed("bfloat16", 1):
+        assert own(ending).output_shape == (None, 3)
 
 
 @pytest.mark.parametrize(
@@ -175,9 +191,11 @@ def test_networks_that_end_in_probabilities_are_refused(
     [
         ("", "found none"),
         ("build = 3\n", "found none"),
-        ("def build(shape): pass\n", "found build(shape) before it"),
+        ("def build(shape): pass\n", "found build(shape)"),
         ("def build(*, width): pass\n", "found build()"),
-        ("def build(shape, n, width=3): pass\n", "found build(shape, n, width) before it"),
+        ("def build(shape, n, width=3): pass\n", "found build(shape, n, width)"),
+        ("import functools\nbuild = functools.partial(print)\n", "found none"),
+        ("def build(*arguments, **named): pass\n", ""),
         ("def build(shape, n, /, *, width=3): pass\n", ""),
     ],
 )

@@ -32,11 +32,33 @@ def networks() -> dict[str, Callable[[], object]]:
         one, other = (layers.Dense(3, name=f"head{at}")(body) for at in range(2))
         return keras.Model(inputs, (one + other) / 2)
 
-    return {"plain": plain, "nested": nested, "sum of two": sum_of_two}
+    def nested_without_weights() -> keras.Model:
+        inputs = keras.Input((6, 6, 1))
+        body = layers.Dense(8, name="body")(layers.Flatten()(inputs))
+        last = keras.Sequential([keras.Input((3,)), layers.Rescaling(0.5)])
+        return keras.Model(inputs, last(layers.Dense(3, name="head")(body)))
+
+    def many_ways() -> keras.Model:
+        inputs = keras.Input((6, 6, 1))
+        x = layers.Dense(3, name="head")(layers.Dense(8, name="body")(layers.Flatten()(inputs)))
+        for _ in range(40):  # 2 ** 40 ways from the outputs to the inputs
+            x = layers.Add()([x, layers.ReLU()(x)]) / 2
+        return keras.Model(inputs, x)
+
+    return {
+        "plain": plain,
+        "nested": nested,
+        "sum of two": sum_of_two,
+        "nested without weights": nested_without_weights,
+        "many ways": many_ways,
+    }
+
+
+KINDS = ["plain", "nested", "sum of two", "nested without weights", "many ways"]
 
 
 @pytest.mark.usefixtures("tensorflow")
-@pytest.mark.parametrize("kind", ["plain", "nested", "sum of two"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_logits_are_computed_in_float32_and_what_is_before_them_is_not(kind: str) -> None:
     import keras
 
@@ -72,6 +94,26 @@ def test_a_last_layer_made_of_layers_stays_in_the_shorter_type() -> None:
         model = keras.Model(inputs, Pair()(inputs))
     precision.keep_logits(model)
     assert {each.compute_dtype for each in model._flatten_layers()} == {"bfloat16"}
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_last_layer_that_keeps_to_its_type_stays_as_it_is() -> None:
+    import keras
+
+    class Fixed(keras.layers.Layer):
+        def build(self, shape: tuple[int, ...]) -> None:
+            self.kernel = self.add_weight(shape=(shape[-1], 3))  # type: ignore[no-untyped-call]
+            self.scale = keras.ops.cast(10.0, self.compute_dtype)
+
+        def call(self, x: object) -> object:
+            return keras.ops.matmul(x, self.kernel) * self.scale
+
+    with precision.mixed("bfloat16", 1):
+        inputs = keras.Input((5,))
+        model = keras.Model(inputs, Fixed()(inputs))  # type: ignore[no-untyped-call]
+    precision.keep_logits(model)
+    assert model.layers[-1].compute_dtype == "bfloat16"
+    assert model(np.ones((2, 5), np.float32)).shape == (2, 3)
 
 
 @pytest.mark.usefixtures("tensorflow")
