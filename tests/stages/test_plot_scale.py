@@ -49,7 +49,9 @@ def write_tables(reports: Path, predictions: stage_outputs.Predictions) -> None:
     rows = zip(scores.precision, scores.recall, scores.f1, scores.support, strict=True)
     (reports / "per_class.csv").write_text(
         "label,class,precision,recall,f1,support\n"
-        + "".join(f"{k},c,{p:.6f},{r:.6f},{f:.6f},{s}\n" for k, (p, r, f, s) in enumerate(rows))
+        + "".join(
+            f"{k},c,{p:.6f},{r:.6f},{f:.6f},{s}\n" for k, (p, r, f, s) in enumerate(rows)
+        ).replace("nan", "")
     )
     margins, others = metrics.margins(predictions.probabilities, predictions.actual)
     looks = np.argsort(margins, kind="stable")[:100].tolist()
@@ -179,7 +181,7 @@ def test_classes_without_test_images_are_left_out_and_counted(
     found = {text.text for text in texts}
     assert {"dog", "owl", "yak"} <= found
     assert "cat" not in found
-    assert subtitles[0].endswith("Left out, for they have no test images: 1 of 4 classes")
+    assert subtitles[0].endswith("Left out, without test images and never predicted: 1 of 4")
 
 
 def test_of_many_classes_the_most_probable_have_bars(

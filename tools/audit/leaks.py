@@ -26,8 +26,9 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
         metrics = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
         found = flaws.flaws(metrics)
     except (msgspec.MsgspecError, KeyError) as error:
+        reason = f"no {error.args[0]}" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{METRICS}: expected counts as normalize writes them, found: {error}.\n"
+            f"{METRICS}: expected counts as normalize writes them, found: {reason}.\n"
             "Delete it and run `dvc repro`."
         ) from None
     step = "take the images in that table out of one split, or correct their labels"

@@ -144,8 +144,8 @@ def _run(options: argparse.Namespace, rules: gate.Rules) -> int:
     _write({REPORT.name: report, TABLES.name: tables}, drawn, html_report.write(report, drawn))
     status = {"fail": FAIL, "not known": NOT_KNOWN}.get(gate.overall(checks), 0)
     _tell(found, note, as_json)
-    if options.gate and not checks:
-        print(f"Gate: no rule: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
+    if options.gate and gate.read() == gate.Rules():
+        print(f"Gate: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
     for check in checks:
         print(f"Gate: {check.status}: {check.says}", file=sys.stderr if as_json else sys.stdout)
     if as_json:

@@ -83,7 +83,7 @@ def read(folder: Path = Path()) -> Rules:
 
 
 def _limits(content: dict[str, Any], bound: Bound) -> dict[str, float]:
-    limits = content.get(bound) or {}
+    limits = {} if content.get(bound) is None else content[bound]
     if not isinstance(limits, dict):
         raise UserError(f"{FILE}: {bound}: expected a number by metric, found {limits}.")
     return {str(name): number(value, f"{FILE}: {bound}: {name}") for name, value in limits.items()}
@@ -174,7 +174,7 @@ def _refuse_senseless(of: Comparison, name: str, bound: Bound, limit: float) -> 
     if measure.unit == "proportion" and limit > 1:
         raise UserError(
             f"{bound}: {name}: expected a proportion from 0 to 1, found {limit:g}.\n"
-            f"Write {limit / 100:g} for {limit:g} %."
+            "Write 0.97 for 97 %, say."
         )
 
 

@@ -30,6 +30,9 @@ _TRAINING_MEASURES = [
     Measure("val_loss", "Validation loss", "nats"),
     Measure("val_accuracy", "Validation accuracy", "proportion"),
     Measure("untrained_loss", "Loss of the untrained model", "nats"),
+    Measure("temperature", "Temperature"),
+    Measure("temperature_low", "Temperature: lower limit of the 95 % interval"),
+    Measure("temperature_high", "Temperature: upper limit of the 95 % interval"),
 ]
 _KINDS = {"accuracy": "proportion", "images": "images"}  # where no table says
 _LIMITS = ("accuracy_low", "accuracy_high")  # shown beside the accuracy

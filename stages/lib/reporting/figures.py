@@ -206,7 +206,7 @@ def _ranked(f1: Floats) -> tuple[Integers, str]:
     order = np.argsort(-f1, kind="stable")[: len(f1) - absent]  # NaN comes last
     subtitle = "F1, the harmonic mean of precision and recall; best class first"
     if absent:
-        subtitle += f". Left out, for they have no test images: {absent} of {len(f1):,} classes"
+        subtitle += f". Left out, without test images and never predicted: {absent} of {len(f1):,}"
     if len(order) <= drawing.MANY_CLASSES:
         return order, subtitle
     subtitle += (

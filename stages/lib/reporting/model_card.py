@@ -6,6 +6,7 @@ import re
 import jinja2
 import numpy as np
 
+from stages.lib.flaws import flaws
 from stages.lib.metrics import wilson_interval
 from stages.lib.reporting import data_tables, page, report, stage_outputs
 from stages.lib.reporting.alt_text import counted, percent
@@ -55,6 +56,7 @@ def render(dataset: report.Dataset, results: report.Results, data: data_tables.D
         resize=dataset.resize,
         softmax=run.parameters.get("model.output") == "softmax",
         leaked=data.metrics["leaked_test"],
+        gaps=[flaw.sentence for flaw in flaws(data.metrics) if not flaw.fails],
         parameters=[
             (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for name, value in run.parameters.items()

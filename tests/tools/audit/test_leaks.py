@@ -78,7 +78,10 @@ def test_gaps_are_told_and_do_not_fail(metrics: Path, capsys: pytest.CaptureFixt
     ("content", "message"),
     [
         (None, "reports/data/metrics.json: not found; an earlier stage makes it."),
-        ("{}", "reports/data/metrics.json: expected counts as normalize writes them, found: "),
+        (
+            "{}",
+            "reports/data/metrics.json: expected counts as normalize writes them, found: no lea",
+        ),
         ("[", "reports/data/metrics.json: expected counts as normalize writes them, found: "),
         ('{"conflicts": "no"}', "reports/data/metrics.json: expected counts as normalize writes"),
     ],

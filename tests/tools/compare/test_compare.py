@@ -222,11 +222,12 @@ def test_calibration_by_image_sums_to_the_calibration_error() -> None:
         (["--at-most", "loss=100"], 0, "loss must be at most 100: "),
         (["--at-most", "loss=0.001"], 1, "loss must be at most 0.001: "),
         (["--at-least", "images=60", "--at-most", "images=60"], 0, "images must be at most 60: 60"),
-        (["--gate"], 0, "Gate: no rule: gate.yaml is missing or asks for nothing."),
+        (["--gate"], 0, "Gate: gate.yaml is missing or asks for nothing."),
+        (["--gate", "--margin", "60"], 0, "Gate: gate.yaml is missing or asks for nothing."),
         # below: limits that only a bad model keeps, or that no model can
         (["--at-least", "loss=0.1"], 1, "Ask for --at-most loss=0.1, or at_most in gate.yaml."),
         (["--at-most", "recall:owl=0.1"], 1, "Ask for --at-least recall:owl=0.1, or at_least in"),
-        (["--at-least", "accuracy=97"], 1, "from 0 to 1, found 97.\nWrite 0.97 for 97 %."),
+        (["--at-least", "accuracy=97"], 1, "from 0 to 1, found 97.\nWrite 0.97 for 97 %, say."),
     ],
 )
 def test_the_gate_passes_fails_or_does_not_know(

@@ -122,6 +122,8 @@ def test_an_option_replaces_a_rule_of_the_file(made: Repository) -> None:
         ("margin: -1", "gate.yaml: margin: expected a number of 0 or more, found -1"),
         ("fail_if_worse: 1", "gate.yaml: fail_if_worse: expected true or false, found 1"),
         ("at_least: 0.9", "gate.yaml: at_least: expected a number by metric, found 0.9"),
+        ("at_least: 0", "gate.yaml: at_least: expected a number by metric, found 0"),
+        ("at_most: false", "gate.yaml: at_most: expected a number by metric, found False"),
         ("at_most: [loss]", "gate.yaml: at_most: expected a number by metric, found ['loss']"),
         ("at_least: {loss: 0.5}", "found one of which lower is, so that bad models would pass"),
         ("at_least: {recall:cow: 1}", "recall:cow: unknown class; known are 短靴 与 凉鞋, ankle"),

@@ -346,7 +346,7 @@ def _check_splits(path: Path, chosen: Mapping[str, Sequence[_Record]], options: 
     records = [record for name in SPLITS for record in chosen[name]]
     for seed in range(100):
         if not any(_lacking(_split(records, replace(options, seed=seed))).values()):
-            step = f"Set normalize.seed to {seed}, by which every class has both."
+            step = f"Set normalize.seed to {seed}, which gives images to both splits."
             break
     else:
         step = "Add images, or folders train and test of them."
@@ -358,8 +358,7 @@ def _check_splits(path: Path, chosen: Mapping[str, Sequence[_Record]], options: 
             )
     if lacking["test"]:
         print(
-            f"WARNING: no test image of {len(lacking['test']):,} classes: "
-            f"{_short(lacking['test'])}. {step}",
+            f"WARNING: without a test image: {_short(lacking['test'])}. {step}",
             file=sys.stderr,
         )
 

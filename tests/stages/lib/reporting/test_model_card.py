@@ -60,6 +60,19 @@ def test_it_states_data_counts_parameters_and_libraries(card: str) -> None:
         assert words in card, words
 
 
+def test_its_limits_name_classes_without_images_and_files_left_out(
+    card: str, tmp_path: Path
+) -> None:
+    assert "left out" not in card
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "reports/data/metrics.json"
+    path.write_text(path.read_text().replace('"unreadable_files": 0', '"unreadable_files": 2'))
+    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    found = Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8")
+    limits = found.partition("## Limits")[2]
+    assert "- 2 files could not be read as an image and were left out.\n" in limits
+
+
 def test_it_says_how_images_were_brought_to_their_size(card: str, tmp_path: Path) -> None:
     assert "so from 0 to 1. The model does the rest itself." in card
     plot_inputs.write(tmp_path)

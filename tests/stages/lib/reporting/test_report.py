@@ -284,7 +284,7 @@ def test_files_left_out_open_the_page_and_the_table_is_named(tmp_path: Path) -> 
     before = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     before = before.partition("On the test split")[0]
     assert "Warning: 2 files could not be read as an image and were left out." in before
-    assert "Which ones: The data, reports/data/tables/unreadable.csv." in before
+    assert "Which ones: reports/data/tables/unreadable.csv. More: The data." in before
 
 
 def test_leaks_and_conflicts_open_the_page(tmp_path: Path) -> None:

@@ -447,7 +447,7 @@ def test_too_few_images_to_test_on_are_named_with_a_seed_that_serves(
         project.params["normalize"] = {"seed": seed}
         project.save()
         done = run_stage("normalize")
-        said.append("no test image of" in done.err or "found none among" in done.err)
+        said.append("without a test image" in done.err or "found none among" in done.err)
         if said[-1]:
             better = int(done.err.partition("Set normalize.seed to ")[2].partition(",")[0])
             splits = normalized(project, run_stage, seed=better)
