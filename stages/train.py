@@ -420,7 +420,9 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
         return Networks(model, model, started)
     with precision.mixed(params.precision, params.seed):
         trained, started = network()
-    precision.keep_logits(trained)
+    if not precision.keep_logits(trained):
+        print(f"train.precision: the logits of this network stay in {params.precision}, which may")
+        print("cost accuracy: its last layer is made of other layers, or keeps to that type.")
     return Networks(model, trained, started)
 
 

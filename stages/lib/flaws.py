@@ -7,11 +7,6 @@ leaks and conflicts, and tells the rest.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-COUNTS = (
-    *("validation_images", "test_images", "leaked_validation", "leaked_test", "conflicts"),
-    *("classes", "untrained_classes", "untested_classes", "unreadable_files"),
-)
-
 
 @dataclass(frozen=True)
 class Flaw:
@@ -32,7 +27,7 @@ def flaws(metrics: Mapping[str, int]) -> Sequence[Flaw]:
     """Each kind of leak, conflict and gap that there is.
 
     Args:
-        metrics: Of reports/data/metrics.json, ``COUNTS`` at the least.
+        metrics: Of reports/data/metrics.json.
     """
     found = []
     for split, earlier in (("test", "the training or validation"), ("validation", "the training")):

@@ -48,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # Windows, whose consoles lack some letters
     try:
-        return _run(options, _rules(options))
+        written = gate.read() if options.gate else gate.Rules()
+        if options.gate and written == gate.Rules():
+            print(f"Gate: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
+        return _run(options, _with_options(written, options))
     except UserError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
@@ -106,9 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _rules(options: argparse.Namespace) -> gate.Rules:
-    """The rules of gate.yaml, if asked for, with the options before them."""
-    rules = gate.read() if options.gate else gate.Rules()
+def _with_options(rules: gate.Rules, options: argparse.Namespace) -> gate.Rules:
+    """The rules of gate.yaml with the options before them."""
     margin = rules.margin if options.margin is None else gate.number(options.margin, "--margin")
     return gate.Rules(
         rules.fail_if_worse or options.fail_if_worse,
@@ -144,8 +146,6 @@ def _run(options: argparse.Namespace, rules: gate.Rules) -> int:
     _write({REPORT.name: report, TABLES.name: tables}, drawn, html_report.write(report, drawn))
     status = {"fail": FAIL, "not known": NOT_KNOWN}.get(gate.overall(checks), 0)
     _tell(found, note, as_json)
-    if options.gate and gate.read() == gate.Rules():
-        print(f"Gate: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
     for check in checks:
         print(f"Gate: {check.status}: {check.says}", file=sys.stderr if as_json else sys.stdout)
     if as_json:

@@ -41,15 +41,15 @@ def load(path: Path, threads: int) -> Classifier:
     Raises:
         UserError: The file is missing, damaged or another program's, or the weights are not finite.
     """
-    from stages import evaluate  # which starts TensorFlow quietly
-
-    import tensorflow as tf  # isort: skip
-
     if path != MODEL and not path.is_file():
         raise UserError(
             f"{path.as_posix()}: not found; expected a .keras file that train wrote.\n"
             f"Correct the path, or leave it out for {MODEL.as_posix()}."
         )
+    from stages import evaluate  # which starts TensorFlow quietly
+
+    import tensorflow as tf  # isort: skip
+
     metadata = model_file.read_metadata(path)
     runtime.configure(threads)
     architecture = config.value(config.PARAMS, "model.architecture", str)

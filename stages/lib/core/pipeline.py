@@ -240,15 +240,17 @@ def _verdict(lines: Sequence[str]) -> Callable[[str], bool | None]:
     words = [max(parts, key=len).removeprefix("!") for parts in chunks]
 
     @functools.cache
-    def spec() -> Any:
+    def spec(of_folders: bool) -> Any:
         import pathspec
 
-        return pathspec.PathSpec.from_lines("gitignore", lines)
+        kept = [line for line in lines if of_folders or not re.match(r"!.*/\s*$", line)]
+        return pathspec.PathSpec.from_lines("gitignore", kept)
 
     def verdict(name: str) -> bool | None:
         if not any(word in name for word in words):
             return None
-        found: bool | None = spec().check_file(name).include
+        # A line that puts back a folder lets DVC walk into it, and puts back no file in it
+        found: bool | None = spec(name.endswith("/")).check_file(name).include
         return found
 
     return verdict

@@ -17,7 +17,7 @@ from stages.lib.reporting.stage_outputs import Predictions
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-_WIDEST = 0.99  # where the axis of scores begins at the latest, however good they all are
+_LATEST_START = 0.99  # where the axis of scores begins at the latest, however good they all are
 _ENDS = 25  # best and worst classes shown where there are many classes
 _UNITS = {"loss": "loss (cross-entropy, nats)", "accuracy": "accuracy (proportion of images)"}
 
@@ -218,7 +218,7 @@ def _ranked(f1: Floats) -> tuple[Integers, str]:
 def _class_axis(axes: Axes, names: list[str], points: float, low: float) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=points)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    low = min(low, _WIDEST)
+    low = min(low, _LATEST_START)
     start = max(0.0, low - 0.06 * (1 - low) - 0.002)
     axes.set_xlim(start, 1)
     axes.xaxis.set_major_formatter(_percent())

@@ -25,7 +25,7 @@ def mixed(precision: str, seed: int) -> Iterator[None]:
         keras.config.set_dtype_policy("float32")
 
 
-def keep_logits(model: "keras.Model") -> None:
+def keep_logits(model: "keras.Model") -> bool:
     """Lets what gives a model's logits compute in float32: its last layers up to one with weights.
 
     bfloat16 rounds a logit of 10 to a sixteenth, and the loss is one of differences of logits. A
@@ -34,18 +34,24 @@ def keep_logits(model: "keras.Model") -> None:
 
     Args:
         model: A model of one output whose layers compute in a shorter type.
+
+    Returns:
+        Whether the logits are of float32 now.
     """
     import keras
+    import tensorflow as tf
 
     layers = _last_layers(model)
     policies = [layer.dtype_policy for layer in layers]
     for layer in layers:
         layer.dtype_policy = "float32"
     try:
-        model(keras.ops.zeros((1, *model.input_shape[1:])), training=False)
-    except Exception:  # whatever a layer of the author's own raises
+        logits = model(keras.ops.zeros((1, *model.input_shape[1:])), training=False)
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError):  # of two types that do not mix
         for layer, policy in zip(layers, policies, strict=True):
             layer.dtype_policy = policy
+        return False
+    return bool(logits.dtype == tf.float32)
 
 
 def _last_layers(model: "keras.Model") -> list["keras.Layer"]:
@@ -53,33 +59,35 @@ def _last_layers(model: "keras.Model") -> list["keras.Layer"]:
     import keras
 
     found: list[keras.Layer] = []
-    seen = set()
+    known: dict[tuple[int, int], bool] = {}  # by operation and node
 
-    def walk(tensors: Iterable[Any]) -> bool:
-        """Whether the way goes on before the inputs."""
-        through = False
-        for tensor in tensors:
-            operation, node, _ = tensor._keras_history
-            if (id(operation), node) in seen:
-                continue
-            seen.add((id(operation), node))
-            if isinstance(operation, keras.layers.InputLayer):
-                through = True
-                continue
-            if getattr(operation, "outputs", None):  # a model within, of known shapes
-                if not walk(operation.outputs):
-                    continue
-                found.append(operation)
-            elif isinstance(operation, keras.Layer):
-                if len(list(operation._flatten_layers())) > 1:
-                    continue
-                found.append(operation)
-                if operation.weights:
-                    continue
-            through |= walk(operation._inbound_nodes[node].input_tensors)
-        return through
+    def goes_on(tensor: Any) -> bool:
+        """Whether the way back from a tensor goes on before the inputs of its model."""
+        operation, node, _ = tensor._keras_history
+        key = id(operation), node
+        if key not in known:
+            known[key] = visit(operation, operation._inbound_nodes[node].input_tensors)
+        return known[key]
 
-    walk(model.outputs)
+    def any_goes_on(tensors: Iterable[Any]) -> bool:
+        return True in [goes_on(tensor) for tensor in tensors]  # each of them is visited
+
+    def visit(operation: Any, origins: Iterable[Any]) -> bool:
+        if isinstance(operation, keras.layers.InputLayer):
+            return True
+        if getattr(operation, "outputs", None):  # a model within, of known shapes
+            if not any_goes_on(operation.outputs):
+                return False
+            found.append(operation)
+        elif isinstance(operation, keras.Layer):
+            if len(list(operation._flatten_layers())) > 1:
+                return False
+            found.append(operation)
+            if operation.weights:
+                return False
+        return any_goes_on(origins)
+
+    any_goes_on(model.outputs)
     return found
 
 

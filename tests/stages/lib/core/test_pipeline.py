@@ -68,7 +68,7 @@ def test_what_is_ignored_is_what_dvc_leaves_out_of_a_folder(tmp_path: Path) -> N
     repository = repo_module.Repo.init(tmp_path, no_scm=True)
     texts = {
         ".dvcignore": "*.log\n/data/top.txt\n!put.txt\nscratch/\n",
-        "data/.dvcignore": "/only.txt\ndeep/*.tmp\n!put.log\n",
+        "data/.dvcignore": "/only.txt\ndeep/*.tmp\n!put.log\n!deep/\n",
         "data/deep/.dvcignore": "*.bak\n",
     }
     names = (

@@ -38,6 +38,13 @@ def networks() -> dict[str, Callable[[], object]]:
         last = keras.Sequential([keras.Input((3,)), layers.Rescaling(0.5)])
         return keras.Model(inputs, last(layers.Dense(3, name="head")(body)))
 
+    def shared_within() -> keras.Model:
+        inputs = keras.Input((6, 6, 1))
+        body = layers.Dense(8, name="body")(layers.Flatten()(inputs))
+        half = keras.Sequential([keras.Input((3,)), layers.Rescaling(0.5)])
+        one, other = (half(layers.Dense(3, name=f"head{at}")(body)) for at in range(2))
+        return keras.Model(inputs, layers.Add()([one, other]))
+
     def many_ways() -> keras.Model:
         inputs = keras.Input((6, 6, 1))
         x = layers.Dense(3, name="head")(layers.Dense(8, name="body")(layers.Flatten()(inputs)))
@@ -50,11 +57,12 @@ def networks() -> dict[str, Callable[[], object]]:
         "nested": nested,
         "sum of two": sum_of_two,
         "nested without weights": nested_without_weights,
+        "shared within": shared_within,
         "many ways": many_ways,
     }
 
 
-KINDS = ["plain", "nested", "sum of two", "nested without weights", "many ways"]
+KINDS = ["plain", "nested", "sum of two", "nested without weights", "shared within", "many ways"]
 
 
 @pytest.mark.usefixtures("tensorflow")
@@ -67,7 +75,7 @@ def test_logits_are_computed_in_float32_and_what_is_before_them_is_not(kind: str
         model = networks()[kind]()
     assert isinstance(model, keras.Model)
     weights = model.get_weights()
-    precision.keep_logits(model)
+    assert precision.keep_logits(model)
     found = {each.name: each.compute_dtype for each in model._flatten_layers() if each.weights}
     assert found["body"] == "bfloat16"
     assert {found[name] for name in found if name.startswith("head")} == {"float32"}
@@ -92,7 +100,7 @@ def test_a_last_layer_made_of_layers_stays_in_the_shorter_type() -> None:
     with precision.mixed("bfloat16", 1):
         inputs = keras.Input((5,))
         model = keras.Model(inputs, Pair()(inputs))
-    precision.keep_logits(model)
+    assert not precision.keep_logits(model)
     assert {each.compute_dtype for each in model._flatten_layers()} == {"bfloat16"}
 
 
@@ -111,7 +119,7 @@ def test_a_last_layer_that_keeps_to_its_type_stays_as_it_is() -> None:
     with precision.mixed("bfloat16", 1):
         inputs = keras.Input((5,))
         model = keras.Model(inputs, Fixed()(inputs))  # type: ignore[no-untyped-call]
-    precision.keep_logits(model)
+    assert not precision.keep_logits(model)
     assert model.layers[-1].compute_dtype == "bfloat16"
     assert model(np.ones((2, 5), np.float32)).shape == (2, 3)
 
