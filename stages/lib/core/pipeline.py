@@ -243,13 +243,13 @@ def _verdict(lines: Sequence[str]) -> Callable[[str], bool | None]:
     def spec(of_folders: bool) -> Any:
         import pathspec
 
-        kept = [line for line in lines if of_folders or not re.match(r"!.*/\s*$", line)]
+        kept = [line for line in lines if of_folders or not line.rstrip().endswith("/")]
         return pathspec.PathSpec.from_lines("gitignore", kept)
 
     def verdict(name: str) -> bool | None:
         if not any(word in name for word in words):
             return None
-        # A line that puts back a folder lets DVC walk into it, and puts back no file in it
+        # A line that ends with a slash is of folders alone; what they hold is judged by them
         found: bool | None = spec(name.endswith("/")).check_file(name).include
         return found
 
