@@ -99,7 +99,9 @@ def write(
             member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
             member.compress_type = zipfile.ZIP_DEFLATED
             member.create_system = 3  # else Windows writes another byte
-            with archive.open(member, "w", force_zip64=True) as stream:
+            # Python chooses zip64 by it; forced, its headers changed with 3.11.4
+            member.file_size = array.nbytes
+            with archive.open(member, "w") as stream:
                 # A private name; were it to go, the standard zlib would write as valid a file.
                 stream._compressor = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, -15)  # type: ignore[attr-defined]
                 np.lib.format.write_array_header_1_0(
