@@ -239,8 +239,8 @@ def table(recipe: str, found: dict[str, float], fastest: dict[str, list[float]])
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
+    parser.add_argument("--threads", type=int, default=2, help="of TensorFlow and PyTorch")
     parser.add_argument("--peers", help="an interpreter with benchmarks/requirements.txt")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -102,8 +102,8 @@ def measure(folder: Path) -> list[float]:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("mirror", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("mirror", type=Path, help="folder of the published files")
+    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds")
     parser.add_argument("--only", default="", help="a part of a row's name")
     options = parser.parse_args()
     works: dict[str, tuple[Callable[[], Iterator[tuple[str, bytes]]], int | None]] = {

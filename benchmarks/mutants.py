@@ -222,9 +222,9 @@ def main() -> None:
     """Tries the mutants and writes the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--each", type=int, default=2, help="mutants of a file")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn")
     parser.add_argument("--only", default="", help="a part of the files' names")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2, help="mutants tried at once")
     options = parser.parse_args()
     print(table(run(drawn(options.each, options.seed, options.only), options.jobs)))
 

@@ -100,9 +100,11 @@ def table(found: dict[int, dict[str, tuple[float, float]]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures every size and writes the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("mirror", type=lambda text: str(Path(text).resolve()))
+    parser.add_argument(
+        "mirror", type=lambda text: str(Path(text).resolve()), help="folder of the published files"
+    )
     sizes = [10_000, 60_000, 240_000, 1_000_000]
-    parser.add_argument("--sizes", type=int, nargs="*", default=sizes)
+    parser.add_argument("--sizes", type=int, nargs="*", default=sizes, help="numbers of images")
     options = parser.parse_args(arguments)
     found = {}
     for count in options.sizes:

@@ -229,11 +229,11 @@ def collect(folder: Path, revisions: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Soaks, compares and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiments", type=int, default=100)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=600)
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--experiments", type=int, default=100, help="one a seed of the training")
+    parser.add_argument("--kills", type=int, default=100, help="kills of stages")
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn")
+    parser.add_argument("--minutes", type=float, default=600, help="ends after so many")
+    parser.add_argument("--folder", type=Path, help="for the clones; a temporary one if none")
     options = parser.parse_args(arguments)
     seeds = range(1, options.experiments + 1)
     with tempfile.TemporaryDirectory() as temporary:

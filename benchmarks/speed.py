@@ -228,8 +228,10 @@ def five_trivial_stages(folder: Path, dvc: list[str]) -> Path:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures everything and writes the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("mirror", type=lambda text: str(Path(text).resolve()))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "mirror", type=lambda text: str(Path(text).resolve()), help="folder of the published files"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
     parser.add_argument("--peers", help="an interpreter with benchmarks/requirements.txt")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:

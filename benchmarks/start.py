@@ -68,7 +68,7 @@ def nothing_changed(rounds: int) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="alternating rounds")
     options = parser.parse_args(arguments)
     print("| start of | unwatched, s | watched, s | difference, ms |\n|---|---|---|---|")
     for stage in STAGES:
