@@ -191,7 +191,9 @@ def second(first: dict[str, dict[str, Any]], name: str, way: str, seed: int) -> 
 def main() -> None:
     """Trains and writes the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("mirror", type=lambda text: Path(text).resolve(), help="folder of the published files")
+    parser.add_argument(
+        "mirror", type=lambda text: Path(text).resolve(), help="folder of the published files"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="training seeds 1 to this number")
     options = parser.parse_args()
     found: dict[tuple[str, str], list[float]] = {}

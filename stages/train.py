@@ -526,7 +526,8 @@ def main(settings: Settings) -> Callable[[], None] | None:
         batch, num_classes = slice(params.batch_size), len(split.class_names)
         untrained = trainings.of(1).evaluate(split.images[batch], split.labels[batch])
         print(
-            f"Untrained loss on one batch: {untrained.loss:.4f}; "
+            f"{'Starting' if network.started else 'Untrained'} loss on one batch: "
+            f"{untrained.loss:.4f}; "
             f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
         )
         history = fit(trainings, network.trained, split, validation, params, saved)

@@ -478,6 +478,7 @@ def test_a_training_goes_on_from_other_weights(ready: Any, run_stage: Callable[[
     finished = train(ready, run_stage)
     assert history()[0]["loss"] < 0.9 * first[0]["loss"]
     assert "Starts from own: 1 layers have its values" in finished.out
+    assert "Starting loss on one batch" in finished.out
     parameters = json.loads((REPORTS / "run.json").read_text())["parameters"]
     assert parameters["model.weights"] == "own"
 

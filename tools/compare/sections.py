@@ -29,7 +29,7 @@ _TRAINING_MEASURES = [
     Measure("train_accuracy", "Training accuracy", "proportion"),
     Measure("val_loss", "Validation loss", "nats"),
     Measure("val_accuracy", "Validation accuracy", "proportion"),
-    Measure("untrained_loss", "Loss of the untrained model", "nats"),
+    Measure("untrained_loss", "Loss before the training", "nats"),
     Measure("temperature", "Temperature"),
     Measure("temperature_low", "Temperature: lower limit of the 95 % interval"),
     Measure("temperature_high", "Temperature: upper limit of the 95 % interval"),
