@@ -18,9 +18,11 @@ from stages.lib.stored_images import StoredImages
 from stages.lib.training import (
     augmentation,
     best,
+    chance,
     checkpoint,
     class_weights,
     loop,
+    naming,
     optimizers,
     phases,
     precision,
@@ -263,7 +265,8 @@ def with_output(model: keras.Model, output: str) -> keras.Model:
     """The trained model itself, or with a softmax after its logits."""
     if output == "logits":
         return model
-    return keras.Model(model.inputs[0], keras.layers.Softmax()(model.outputs[0]), name=model.name)
+    softmax = keras.layers.Softmax(name=naming.free("softmax", model))
+    return keras.Model(model.inputs[0], softmax(model.outputs[0]), name=model.name)
 
 
 def metadata(output: Literal["logits", "softmax"], split: split_file.Split) -> model_file.Metadata:
@@ -303,12 +306,19 @@ def run_record(
             {
                 "name": layer.name,
                 "type": type(layer).__name__,
-                "output": " x ".join(str(size) for size in layer.output.shape[1:]),
+                "output": shape_of(layer.output),
                 "parameters": layer.count_params(),
             }
             for layer in layers(model, settings.params.standardize)
         ],
     }
+
+
+def shape_of(output: Any) -> str:
+    """The shapes of a layer's outputs, one or several, without their first axis."""
+    return ", ".join(
+        " x ".join(str(size) for size in tensor.shape[1:]) for tensor in keras.tree.flatten(output)
+    )
 
 
 def layers(model: keras.Model, standardize: bool) -> list[keras.layers.Layer]:
@@ -505,7 +515,13 @@ def main(settings: Settings) -> Callable[[], None] | None:
         network = networks(settings, split)
     model = network.scored
     architectures.refuse_unloadable(settings.architecture, model)
-    saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]))
+    kept = strategy.num_replicas_in_sync > 1 or chance.is_kept(network.trained)
+    if not kept:
+        print(
+            "Layers of this network draw random numbers, or keep values, outside of its variables:"
+        )
+        print("interrupted, the training starts anew. docs/own-network.md says how it would go on.")
+    saved = checkpoint.Checkpoint(stage.key(settings, [TRAIN, VALIDATION]), kept)
     with (
         strategy.scope(),
         runtime.enough_memory("train.batch_size"),

@@ -28,7 +28,7 @@ from stages.lib.core import config
 from stages.lib.core import stage as stages
 from stages.lib.core.errors import UserError
 from stages.lib.data import fetch
-from tests.conftest import ROOT, Answer, Finished, Repository, Server, execute
+from tests.conftest import ROOT, Answer, Finished, Repository, Server, execute, idx_bytes
 from tests.faults.prepared import ENVIRONMENT, prepare
 from tests.tools import model_fixtures
 from tools.compare import __main__ as compare
@@ -1128,6 +1128,9 @@ ACTS: dict[str, Callable[[World], str]] = {
     "….py:…: build: the argument 'width' has no type; …": network("x", ", *, width"),
     "….py:…: build: the argument 'size': expected another name, …": network("x", ", *, size: int"),
     "stages/models/own.py: build: expected a keras.Model, found …": network("x"),
+    "stages/models/own.py: build: expected a tensor as …, found a dict.…": network(
+        "keras.Model(i, {'a': layers.Dense(classes)(x)})"
+    ),
     "stages/models/own.py: build: expected images … as input, found …": network(
         "keras.Sequential([keras.Input((9, 9)), layers.Flatten(), layers.Dense(classes)])"
     ),
@@ -1158,6 +1161,9 @@ ACTS: dict[str, Callable[[World], str]] = {
     "nowhere: expected a folder, a file or an address, found nothing there.…": adding("nowhere"),
     "http…/none.zip: could not be fetched (HTTP status 404).…": adding("SERVER/none.zip"),
     "one: expected class folders in it, or a labels.csv …": adding("one", one={"1.png": PIXEL}),
+    "emnist: expected one file of …, found … and ….…": adding(
+        "emnist", emnist=dict.fromkeys(("a-labels", "b-labels"), idx_bytes(np.arange(4)))
+    ),
     "one: expected two classes or more, found … alone.…": adding("one", one={"a/1.png": PIXEL}),
     "tiny.npz: … set: expected labels that are integers, found …": adding(
         "tiny.npz", "--name", "new", tiny_npz=_npz_of_floats()

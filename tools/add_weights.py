@@ -77,6 +77,7 @@ def add(source: str, name: str) -> str:
                 "Fetch it by hand, and give its path."
             )
         own_files.refuse_taken([path])
+        before = own_files.kept(config.WEIGHTS, name)
         with own_files.put_back_on_failure([] if urls else [path], Path(temporary)):
             if not urls:
                 own_files.keep(given, path)
@@ -85,6 +86,7 @@ def add(source: str, name: str) -> str:
                 entry["urls"] = own_files.in_line(urls)
                 entry["files"] = {"values": own_files.published(path)}
     own_files.refresh_schemas()
+    own_files.tell_unused(before - {path})
     return suffix
 
 
@@ -116,3 +118,6 @@ if __name__ == "__main__":
         main()
     except (UserError, OSError, MemoryError) as error:
         sys.exit(f"ERROR: {errors.message(error)}")
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was changed.", file=sys.stderr)
+        sys.exit(130)

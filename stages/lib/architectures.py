@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 FOLDER = Path(__file__).parents[1] / "models"
+_UNCHANGING = ("activation", "dropout", "flatten", "identity", "reshape")  # layers, at inference
 
 
 def builder(architecture: str) -> "Callable[..., keras.Model]":
@@ -91,6 +92,9 @@ def mismatch_of(model: object, input_shape: tuple[int, ...], num_classes: int) -
             "a model of known shapes, keras.Model(inputs, outputs) from "
             f"inputs = keras.Input(input_shape) on, found {type(model).__name__} without them"
         )
+    for what in ("input", "output"):
+        if isinstance(getattr(model, what, None), dict):
+            return f"a tensor as {what}, found a dict"
     if len(inputs) != 1 or len(outputs) != 1:
         return f"one input and one output, found {len(inputs)} and {len(outputs)}"
     if tuple(inputs[0].shape) != (None, *input_shape):
@@ -131,10 +135,21 @@ def _module(architecture: str) -> ModuleType:
 
 
 def _probabilities(model: "keras.Model") -> str | None:
-    """The name of a softmax or sigmoid that a model ends in, or None where it ends in neither."""
-    last = model.outputs[0]._keras_history.operation
-    if getattr(last, "outputs", None):  # a model within, of known shapes
-        return _probabilities(last)
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    kind = type(last).__name__.lower()
-    return next((name for name in ("softmax", "sigmoid") if name in (activation, kind)), None)
+    """The name of a softmax or sigmoid that a model ends in, or None where it ends in neither.
+
+    Layers behind it that change no value are passed over.
+    """
+    tensor = model.outputs[0]
+    while True:
+        last, node, _ = tensor._keras_history
+        if getattr(last, "outputs", None):  # a model within, of known shapes
+            return _probabilities(last)
+        activation = getattr(getattr(last, "activation", None), "__name__", "")
+        kind = type(last).__name__.lower()
+        for name in ("softmax", "sigmoid"):
+            if name in (activation, kind):
+                return name
+        before = last._inbound_nodes[node].input_tensors
+        if kind not in _UNCHANGING or activation not in ("", "linear") or len(before) != 1:
+            return None
+        tensor = before[0]

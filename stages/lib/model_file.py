@@ -153,7 +153,7 @@ def obstacle_to_loading(model: "keras.Model") -> str | None:
     import keras
 
     try:
-        if _is_of_keras(model.to_json()):
+        if is_of_keras(model):
             return None
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trial.keras"
@@ -186,7 +186,7 @@ def _first_words(error: Exception) -> str:
     return sentence[:160] or type(origin).__name__
 
 
-def _is_of_keras(config: str) -> bool:
+def is_of_keras(model: "keras.Model") -> bool:
     """Whether a model's configuration names no class and no function but Keras's own."""
     others: list[object] = []
 
@@ -196,7 +196,7 @@ def _is_of_keras(config: str) -> bool:
             others.append(name)
         return node
 
-    json.loads(config, object_hook=collect)
+    json.loads(model.to_json(), object_hook=collect)
     return not others
 
 

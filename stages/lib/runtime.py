@@ -68,8 +68,15 @@ def configure(threads: int, seed: int = 0, deterministic: bool = True) -> None:
     keras.config.set_epsilon(1e-7)
     keras.utils.clear_session()  # layers are numbered from the start
     keras.utils.set_random_seed(seed)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # TensorFlow has begun
+        raise UserError(
+            "stages/models: expected tensors and variables to be made by functions, found some "
+            "made when a module was imported.\n"
+            "Move them into build, or into the layer that uses them, and run again."
+        ) from None
     with quietly():
         if deterministic and tf.config.list_physical_devices("GPU"):
             tf.config.experimental.enable_op_determinism()

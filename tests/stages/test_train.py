@@ -441,6 +441,27 @@ def test_tqdm_is_imported_on_a_terminal_alone(ready: Any) -> None:
     assert done.stdout.endswith("False\n"), done.stderr
 
 
+def test_the_record_has_the_shapes_of_each_output_of_a_layer() -> None:
+    import keras
+
+    from stages import train
+
+    one = keras.Input((28, 28))
+    assert train.shape_of(one) == "28 x 28"
+    assert train.shape_of([one, keras.Input((3,))]) == "28 x 28, 3"
+
+
+def test_a_softmax_finds_a_name_beside_one_of_the_network() -> None:
+    import keras
+
+    from stages import train
+
+    inputs = keras.Input((4,))
+    logits = keras.layers.Dense(2)(keras.layers.Softmax(name="softmax")(inputs))
+    made = train.with_output(keras.Model(inputs, logits), "softmax")
+    assert [layer.name for layer in made.layers][-1] == "softmax_"
+
+
 OWN = """
 import keras
 
@@ -460,6 +481,20 @@ def build(input_shape, num_classes):
     x = Scale()(keras.layers.Flatten()(inputs))
     return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
 """
+
+
+def test_a_module_that_makes_a_variable_when_it_is_imported_is_named(
+    ready: Any, repository: Any
+) -> None:
+    code = "import keras\n\nGENERATOR = keras.random.SeedGenerator(1)\n"
+    (repository.path / "stages/models/own.py").write_text(code + OWN.replace("BODY", "pass"))
+    ready.params["model"] |= {"architecture": "own", "own": {}}
+    (repository.path / "params.yaml").write_text(json.dumps(ready.params))
+    trained = repository.run("python", "-m", "stages.train")
+    assert trained.code == 1
+    message = "ERROR: stages/models: expected tensors and variables to be made by functions, found"
+    assert message in trained.err
+    assert "Traceback" not in trained.err
 
 
 @pytest.mark.parametrize("body", ["pass", "raise ValueError"])

@@ -334,6 +334,7 @@ def test_what_cannot_be_added_is_named_and_leaves_nothing(
     with zipfile.ZipFile(evil, "w") as archive:
         archive.writestr("../../x.png", image(1))
     for source, message in {
+        "": "source: expected a folder, a file or an address, found nothing there.",
         str(tmp_path / "none"): "expected a folder, a file or an address, found nothing there.",
         str(tmp_path / "empty"): "expected class folders in it, or a labels.csv beside the images",
         str(one): "expected two classes or more, found oak alone.",
@@ -396,6 +397,10 @@ def test_from_a_folder_to_the_splits_by_dvc(repository: Repository, leaves: Path
         (lambda oak: (oak.parent / "elm").symlink_to(oak), "elm: expected files and folders, "),
         (lambda oak: (oak / "gone.png").symlink_to(oak / "none"), "found a link to nothing"),
         (lambda oak: (oak / "loop").symlink_to(oak.parent), "found a link to a folder"),
+        (
+            lambda oak: oak.rename(oak.with_name("AC\\DC")),
+            "expected a name without a backslash, which parts folders, found one",
+        ),
         (
             lambda oak: [(oak / f"{name}.png").touch() for name in ("\u00e9", "e\u0301")],
             "expected each name once, found it in two spellings of Unicode",
@@ -492,6 +497,32 @@ def test_the_advice_can_be_copied_for_every_name(
     add_dataset.main([str(leaves), "--name", name])
     (line,) = re.findall("  (dataset: .*)", capsys.readouterr().out)
     assert yaml_file.parse(line, "params.yaml") == {"dataset": name}
+
+
+def test_files_that_a_replacement_no_longer_uses_are_named(
+    place: Project, leaves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_dataset.main([str(leaves), "--name", "leaves"])
+    Path("data/own/leaves.zip.dvc").write_text("outs")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "gztar", leaves)
+    capsys.readouterr()
+    add_dataset.main([packed, "--name", "leaves", "--replace"])
+    told = "data/own/leaves.zip is no longer used: `dvc remove --outs data/own/leaves.zip.dvc`"
+    assert told in capsys.readouterr().out.splitlines()
+    Path("data/own/leaves.tar.gz.dvc").write_text("outs")
+    add_dataset.main([packed, "--name", "leaves", "--replace"])
+    assert "no longer used" not in capsys.readouterr().out
+
+
+def test_two_idx_files_of_a_kind_are_refused(place: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "emnist"
+    folder.mkdir()
+    for name in ("digits-train-labels", "letters-train-labels"):
+        (folder / name).write_bytes(idx_bytes(np.arange(4)))
+    with pytest.raises(UserError) as caught:
+        add_dataset.main([str(folder / "digits-train-labels"), "--name", "new"])
+    found = "found digits-train-labels and letters-train-labels"
+    assert f"emnist: expected one file of train labels, {found}." in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])

@@ -318,6 +318,23 @@ def test_a_new_helper_of_train_is_caught(repository: Any) -> None:
     assert any(line.startswith("train: imports requests") and "unchecked" in line for line in lines)
 
 
+def test_a_helper_of_the_chosen_network_is_a_right_dep(repository: Any) -> None:
+    models = repository.path / "stages/models"
+    (models / "_head.py").write_text("def head(x, k): return x\n", encoding="utf-8")
+    code = "import keras\nfrom stages.models._head import head\n\n"
+    build = "def build(input_shape, num_classes):\n    return keras.Model(head(input_shape, 1))\n"
+    (models / "own.py").write_text(code + build, encoding="utf-8")
+    params = repository.path / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    text = text.replace("architecture: mlp", "architecture: own")
+    text = text.replace("  mlp:", "  own: {}\n  mlp:")
+    params.write_text(text, encoding="utf-8")
+    fixed = repository.run("python", "-m", "tools.audit", "--fix")
+    assert "train: added stages/models/_head.py" in fixed.out
+    assert fixed.code == 0, fixed.out
+    assert repository.run("python", "-m", "tools.audit").code == 0
+
+
 # A small one
 
 

@@ -107,6 +107,40 @@ def test_files_of_two_archives_are_not_mixed_up(
     check(told(capsys, "--top", "3", "a.zip", "b.zip"))
 
 
+def test_a_damaged_member_of_an_archive_is_told_and_the_others_answered(
+    pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile("all.zip", "w") as archive:
+        for number, image in enumerate(pixels[:4]):
+            archive.writestr(f"{number}.png", png(image))
+    content = bytearray(Path("all.zip").read_bytes())
+    content[content.index(b"1.png") + 50] ^= 1
+    Path("all.zip").write_bytes(content)
+    Path("one.png").write_bytes(png(pixels[0]))
+    assert predict.main(["--csv", "all.zip", "one.png"]) == 1
+    printed = capsys.readouterr()
+    assert [row["file"] for row in csv.DictReader(io.StringIO(printed.out))] == [
+        "all.zip:0.png",
+        "one.png",
+    ]
+    first, _, second, _ = printed.err.strip().splitlines()
+    assert first.startswith("ERROR: all.zip: expected a whole zip, tar or tar.gz archive, found: ")
+    assert second.startswith("ERROR: all.zip: expected a whole archive, found images behind the")
+
+
+def test_what_a_system_left_in_a_folder_or_an_archive_is_no_image(
+    pixels: npt.NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("scans/1.png", "scans/._1.png", "scans/__MACOSX/2.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(png(pixels[0]) if name == "scans/1.png" else b"litter")
+    with zipfile.ZipFile("scans.zip", "w") as archive:
+        for path in sorted(Path("scans").rglob("*.png")):
+            archive.write(path)
+    found = told(capsys, "scans", "scans.zip")
+    assert [answer["file"] for answer in found] == ["scans/1.png", "scans.zip:scans/1.png"]
+
+
 def test_the_standard_input_is_an_image(
     pixels: npt.NDArray[np.uint8],
     capsys: pytest.CaptureFixture[str],

@@ -49,6 +49,7 @@ def add(source: str, name: str) -> Contents:
                 for part, file in found.files.items()
             }
         own_files.refuse_taken(paths.values())
+        before = own_files.kept(config.DATASETS, name)
         if not urls:
             with own_files.put_back_on_failure(paths.values(), Path(temporary)):
                 for part, path in paths.items():
@@ -58,6 +59,7 @@ def add(source: str, name: str) -> Contents:
         else:
             catalogue_entry.write(name, found, paths, urls)
     own_files.refresh_schemas()
+    own_files.tell_unused(before - set(paths.values()))
     return found
 
 
@@ -96,3 +98,6 @@ if __name__ == "__main__":
         main()
     except (UserError, OSError, MemoryError) as error:
         sys.exit(f"ERROR: {errors.message(error)}")
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was changed.", file=sys.stderr)
+        sys.exit(130)

@@ -81,6 +81,8 @@ def pack(folder: Path, path: Path) -> list[str]:
         name = unicodedata.normalize("NFC", file.relative_to(folder).as_posix())
         if not _is_utf8(name):
             raise _unfit(file, "a name in UTF-8", "another")
+        if "\\" in name:
+            raise _unfit(file, "a name without a backslash, which parts folders", "one")
         if name in sources:
             raise _unfit(file, "each name once", "it in two spellings of Unicode")
         sources[name] = file
@@ -210,13 +212,24 @@ def _arrays(path: Path) -> Contents:
 
 
 def _idx(folder: Path) -> Contents | None:
-    """The IDX files of a folder; None where it does not hold the four of them."""
-    parts = {}
+    """The IDX files of a folder; None where it does not hold the four of them.
+
+    Raises:
+        UserError: There are two of one kind.
+    """
+    parts: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         rank = _rank(file)
         if rank:
             split = "train" if "train" in file.name.lower() else "test"
-            parts[f"{split}_{'labels' if rank == 1 else 'images'}"] = file
+            kind = "labels" if rank == 1 else "images"
+            other = parts.setdefault(f"{split}_{kind}", file)
+            if other != file:
+                raise UserError(
+                    f"{folder.as_posix()}: expected one file of {split} {kind}, found "
+                    f"{other.name} and {file.name}.\n"
+                    "Put the four files of a data set into a folder of their own."
+                )
     if set(parts) != set(idx.FILES):
         return None
     training, test = idx.read(parts)

@@ -46,7 +46,8 @@ class Needs:
     def now_and_then(self, dep: str, file: str) -> bool:
         """Whether a plain dep is a module that only some of the params files choose by its name."""
         chosen = [file in seen.modules for seen in self.observed.values()]
-        return dep == file and any(chosen) and not all(chosen)
+        by_name = "by its name" in self.imports.files.get(file, "")
+        return dep == file and by_name and any(chosen) and not all(chosen)
 
     def names(self, path: str) -> bool:
         """Whether the code names a path, its last part, a folder that it lies in or what it holds.

@@ -51,10 +51,10 @@ def arrive(source: str, name: str, folder: Path) -> tuple[Path, list[str]]:
     """
     if not re.match(r"https?://", source):
         path = Path(source).expanduser()
-        if not path.exists():
+        if not source.strip() or not path.exists():
             raise UserError(
-                f"{source}: expected a folder, a file or an address, found nothing there.\n"
-                "Correct the path."
+                f"{source or 'source'}: expected a folder, a file or an address, found nothing "
+                "there.\nCorrect the path."
             )
         return path, []
     prefix, _, last = source.rpartition("/")
@@ -118,6 +118,25 @@ def track(paths: Sequence[Path]) -> None:
     command = ["dvc", "add", *(path.as_posix() for path in paths)]
     if reason := run(*command):
         raise UserError(f"dvc add {paths[0].as_posix()}: {reason}.\nMend that and run again.")
+
+
+def kept(catalogue: str, name: str) -> set[Path]:
+    """The files of an entry that lie in data/own, and that no other entry names."""
+    entries = config.read(catalogue)
+    mine, others = set[str](), set[str]()
+    for key, entry in entries.items():
+        listed = entry.get("files") if isinstance(entry, dict) else None
+        each = listed.values() if isinstance(listed, dict) else ()
+        names = {str(file["name"]) for file in each if isinstance(file, dict) and "name" in file}
+        (mine if key == name else others).update(names)
+    paths = (OWN / each for each in mine - others)
+    return {path for path in paths if path.with_name(f"{path.name}.dvc").is_file()}
+
+
+def tell_unused(paths: Iterable[Path]) -> None:
+    """Names files that an entry had before, each with the command that removes it."""
+    for path in sorted(paths):
+        print(f"{path.as_posix()} is no longer used: `dvc remove --outs {path.as_posix()}.dvc`")
 
 
 def refresh_schemas() -> None:

@@ -117,7 +117,8 @@ def _classify(
             try:
                 yield source.name, prepare(source)
             except UserError as error:
-                failures.append(str(error))
+                if str(error) not in failures:  # all behind a damaged place of an archive
+                    failures.append(str(error))
 
     for part in _batches(readable(), size):
         images = np.stack([prepared.image for _, prepared in part])

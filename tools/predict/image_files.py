@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stages.lib import model_file
 from stages.lib.core.errors import UserError
-from stages.lib.data.preparation import archives, decoding
+from stages.lib.data.preparation import archives, decoding, layouts
 
 Image = npt.NDArray[np.float32]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -57,7 +57,9 @@ def find(file: str) -> Iterator[Source]:
     if file == STDIN:
         yield Source(STDIN, sys.stdin.buffer.read)
     elif path.is_dir():
-        names = sorted(part for part in path.rglob("*") if part.name.lower().endswith(SUFFIXES))
+        names = sorted(
+            part for part in path.rglob("*") if _is_image(part.relative_to(path).as_posix())
+        )
         _check(file, len(names))
         yield from (Source(part.as_posix(), part.read_bytes) for part in names if part.is_file())
     elif not path.exists():
@@ -70,13 +72,24 @@ def find(file: str) -> Iterator[Source]:
 
 def _packed(path: Path) -> Iterator[Source]:
     """The images of an archive, which is read once, as they are asked for in its order."""
-    names = [
-        member.name for member in archives.members(path) if member.name.lower().endswith(SUFFIXES)
-    ]
+    names = [member.name for member in archives.members(path) if _is_image(member.name)]
     _check(path.as_posix(), len(names))
     contents = archives.contents(path, set(names))
+
+    def read() -> bytes:
+        for _, content in contents:
+            return content
+        raise UserError(
+            f"{path.as_posix()}: expected a whole archive, found images behind the damaged place, "
+            "which were not read.\nPack it again, or fetch it again if it was cut off."
+        )
+
     for name in names:
-        yield Source(f"{path.as_posix()}:{name}", lambda: next(contents)[1])
+        yield Source(f"{path.as_posix()}:{name}", read)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not layouts.is_litter(name)
 
 
 def _check(file: str, count: int) -> None:

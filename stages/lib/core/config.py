@@ -14,6 +14,7 @@ event ``stages.param`` with the file and the key.
 """
 
 import inspect
+import json
 import math
 import re
 import sys
@@ -108,12 +109,18 @@ def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str,
     """A whole section as the keyword-only arguments of ``function``; defaults are its own.
 
     Raises:
-        UserError: As ``section``, or an argument has no type.
+        UserError: As ``section``, or an argument has no type or one that no YAML file can state.
     """
     schema = arguments_schema(function)
     content = _mapping(file, key)
     _announce(file, key, content)
-    return msgspec.structs.asdict(convert(content, schema, f"{file}: {key}"))
+    values = msgspec.structs.asdict(convert(content, schema, f"{file}: {key}"))
+    for name, found in values.items():
+        try:
+            json.dumps(found)
+        except (TypeError, ValueError):
+            raise _no_type_of_yaml(_of(function), f"{name} is a {type(found).__name__}") from None
+    return values
 
 
 def arguments_schema(function: Callable[..., object]) -> type[Schema]:
@@ -126,7 +133,7 @@ def arguments_schema(function: Callable[..., object]) -> type[Schema]:
     Raises:
         UserError: An argument has no type, or one that no YAML file can state.
     """
-    place = f"{_place(function)}: {getattr(function, '__name__', 'build')}"
+    place = _of(function)
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -155,11 +162,7 @@ def arguments_schema(function: Callable[..., object]) -> type[Schema]:
     except msgspec.ValidationError:
         pass  # an argument is required, as is no concern here
     except (TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{place}: an argument's type that no YAML file can state: {reason}.\n"
-            "Use int, float, bool, str, Literal, lists or dicts of these."
-        ) from None
+        raise _no_type_of_yaml(place, str(error).splitlines()[0]) from None
     return cast(type[Schema], schema)
 
 
@@ -257,6 +260,17 @@ def _passed_over(key: str, content: object) -> Iterator[str]:
         if name in enforcement.PASSED_OVER:
             yield f"{key}.{name}"
         yield from _passed_over(f"{key}.{name}", inner)
+
+
+def _of(function: Callable[..., object]) -> str:
+    return f"{_place(function)}: {getattr(function, '__name__', 'build')}"
+
+
+def _no_type_of_yaml(place: str, reason: str) -> UserError:
+    return UserError(
+        f"{place}: an argument's type that no YAML file can state: {reason}.\n"
+        "Use int, float, bool, str, Literal, lists or dicts of these."
+    )
 
 
 def _place(function: Callable[..., object]) -> str:

@@ -55,7 +55,7 @@ def render(dataset: report.Dataset, results: report.Results, data: data_tables.D
         pixel_max=f"{dataset.pixel_max:g}",
         resize=dataset.resize,
         softmax=run.parameters.get("model.output") == "softmax",
-        leaked=data.metrics["leaked_test"],
+        doubts=[flaw.sentence for flaw in flaws(data.metrics) if flaw.fails],
         gaps=[flaw.sentence for flaw in flaws(data.metrics) if not flaw.fails],
         parameters=[
             (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -38,14 +38,18 @@ class Checkpoint:
 
     Args:
         key: A digest of configuration, code and data.
+        kept: Whether it is kept at all; without it a training always starts anew.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, kept: bool = True) -> None:
+        self._kept = kept
         self._path = FOLDER / f"{key}.npz"
 
     def save(self, variables: Sequence[Variable], history: History) -> None:
         """Keeps the state after an epoch, in place of the one before when it is whole on disk."""
-        arrays = {f"variable_{at}": variable.numpy() for at, variable in enumerate(variables)}
+        if not self._kept:
+            return
+        arrays = {f"variable_{at}": _plain(variable) for at, variable in enumerate(variables)}
         with files.replacing(self._path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, history=np.array(json.dumps(history)), allow_pickle=False, **arrays)
             stream.flush()
@@ -56,6 +60,8 @@ class Checkpoint:
 
         A state that is damaged or of another configuration is left alone, with a word about it.
         """
+        if not self._kept:
+            return []
         if not self._path.exists():
             others = [path.name for path in FOLDER.glob("*.npz")]
             if others:
@@ -68,7 +74,7 @@ class Checkpoint:
             _note(f"{self._path.name}: damaged ({reason}); not used, training starts anew.")
             return []
         for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
+            variable.assign(array.view(variable.numpy().dtype))
         print(f"Going on after epoch {len(history)}, where an earlier training was interrupted.")
         return history
 
@@ -78,7 +84,7 @@ class Checkpoint:
             arrays = [content[f"variable_{at}"] for at in range(len(variables))]
             history: History = json.loads(str(content["history"]))
         for variable, array in zip(variables, arrays, strict=True):
-            expected = variable.numpy()
+            expected = _plain(variable)
             if array.shape != expected.shape or array.dtype != expected.dtype:
                 raise ValueError(
                     f"{array.dtype} {array.shape} for {expected.dtype} {expected.shape}"
@@ -93,6 +99,12 @@ class Checkpoint:
             path.unlink()
         if FOLDER.is_dir() and not any(FOLDER.iterdir()):
             FOLDER.rmdir()
+
+
+def _plain(variable: Variable) -> npt.NDArray[Any]:
+    """The value of a variable; of a type that NumPy's files cannot state, as bfloat16, its bits."""
+    value = variable.numpy()
+    return value if value.dtype.isbuiltin == 1 else value.view(f"u{value.dtype.itemsize}")
 
 
 def _note(text: str) -> None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from stages.lib import stored_images
 from stages.lib.stored_images import Images
+from stages.lib.training import naming
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +35,8 @@ def standardized(
     if len(scale) == 1:
         scale, offset = scale[0], offset[0]
     inputs = keras.Input(model.input_shape[1:])
-    rescaled = keras.layers.Rescaling(scale, offset, name="standardize")(inputs)
+    name = naming.free("standardize", model)
+    rescaled = keras.layers.Rescaling(scale, offset, name=name)(inputs)
     return keras.Model(inputs, model(rescaled), name=model.name)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.stored_images import Images
-from stages.lib.training import loop
+from stages.lib.training import loop, naming
 
 if TYPE_CHECKING:
     import keras
@@ -85,7 +85,7 @@ def calibrated(
     logits = np.concatenate([np.asarray(part, np.float64) for part in parts])
     temperature = fit(logits, labels)
     low, high = interval(logits, temperature)
-    divide = keras.layers.Rescaling(1 / temperature, name="temperature")
+    divide = keras.layers.Rescaling(1 / temperature, name=naming.free("temperature", model))
     result = keras.Model(model.inputs[0], divide(model.outputs[0]), name=model.name)
     return result, {
         "temperature": temperature,

@@ -66,6 +66,13 @@ ENDINGS = {
     "subclassed": "return Subclassed()",
     "not built": "return keras.Sequential([layers.Flatten(), layers.Dense(num_classes)])",
     "no model": "return x",
+    "softmax, then nothing new": "return keras.Model(inputs, layers.Reshape((num_classes,))("
+    'layers.Dropout(0.5)(layers.Activation("linear")(layers.Softmax()('
+    "layers.Dense(num_classes)(x))))))",
+    "softmax, then a sum": "return keras.Model(inputs, layers.Dense(num_classes)("
+    "layers.Softmax()(layers.Dense(num_classes)(x))))",
+    "outputs by name": 'return keras.Model(inputs, {"a": layers.Dense(num_classes)(x)})',
+    "inputs by name": "return keras.Model({inputs.name: inputs}, layers.Dense(num_classes)(x))",
     "two outputs": "d = layers.Dense(num_classes)(x)\n    return keras.Model(inputs, [d, d])",
     "outputs": "return keras.Model(inputs, layers.Dense(num_classes + 1)(x))",
     "input": "i = keras.Input((9, 9))\n"
@@ -156,6 +163,8 @@ def test_networks_that_would_not_load_are_refused(
         ("subclassed", "expected a model of known shapes, keras.Model(inputs, outputs) from"),
         ("not built", "expected a model of known shapes, keras.Model(inputs, outputs) from"),
         ("no model", "expected a keras.Model, found KerasTensor"),
+        ("outputs by name", "expected a tensor as output, found a dict"),
+        ("inputs by name", "expected a tensor as input, found a dict"),
         ("two outputs", "expected one input and one output, found 1 and 2"),
         ("outputs", "expected 3 outputs, one a class, found outputs of shape (4,)"),
         ("input", "expected images (4, 4) as input, found (9, 9)"),
@@ -174,7 +183,7 @@ def test_networks_that_do_not_fit_the_data_set_are_refused(
     "ending",
     [
         "dense softmax", "softmax layer", "softmax operation", "activation layer", "sigmoid",
-        "nested softmax",
+        "nested softmax", "softmax, then nothing new",
     ],
 )  # fmt: skip
 def test_networks_that_end_in_probabilities_are_refused(

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Repository
+
 MAIN = importlib.import_module("tools.audit.__main__").main
 
 NONE = {
@@ -72,6 +74,22 @@ def test_gaps_are_told_and_do_not_fail(metrics: Path, capsys: pytest.CaptureFixt
         "ok: no leak between the splits and no conflict of labels",
         "",
     ]
+
+
+def test_counts_of_another_data_set_are_no_verdict(repository: Repository) -> None:
+    audit = ("python", "-m", "tools.audit", "--data")
+    assert repository.run(*audit).code == 0
+    params = repository.path / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    params.write_text(text.replace("dataset: digits", "dataset: mnist"), encoding="utf-8")
+    done = repository.run(*audit)
+    assert done.code == 1
+    message = (
+        "ERROR: reports/data/metrics.json: expected counts of the data set that is configured, "
+        "found some made before a change: download: parameter params.yaml: dataset is mnist, it "
+        "ran with digits.\nRun `dvc repro normalize` first.\n"
+    )
+    assert done.err == message
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import enum
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -338,6 +339,25 @@ def test_an_argument_that_no_file_can_state_is_refused_with_its_place(
         message = refusal(lambda: config.arguments(FILE, "made", build))  # noqa: B023 called at once
         assert says in message
         assert re.match(rf".*test_config\.py:\d+: {build.__name__}: ", message)
+
+
+def test_arguments_of_types_that_msgspec_makes_and_yaml_lacks_are_refused() -> None:
+    class Kind(enum.Enum):
+        ONE = "one"
+
+    def chosen(*, kind: Kind = Kind.ONE) -> Kind:
+        return kind
+
+    def several(*, units: set[str]) -> set[str]:
+        return units
+
+    write("made: {}\nlisted: {units: [a, b]}\n")
+    for key, build, found in (
+        ("made", chosen, "kind is a Kind"),
+        ("listed", several, "units is a set"),
+    ):
+        message = refusal(lambda: config.arguments(FILE, key, build))  # noqa: B023 called at once
+        assert f"an argument's type that no YAML file can state: {found}." in message
 
 
 def test_a_default_that_is_a_list_is_of_each_result_alone() -> None:

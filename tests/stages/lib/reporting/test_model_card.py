@@ -73,6 +73,25 @@ def test_its_limits_name_classes_without_images_and_files_left_out(
     assert "- 2 files could not be read as an image and were left out.\n" in limits
 
 
+def test_it_tells_leaks_and_conflicts_as_the_page_does(card: str, tmp_path: Path) -> None:
+    assert "equal in every pixel" not in card
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "reports/data/metrics.json"
+    path.write_text(path.read_text().replace('"conflicts": 0', '"conflicts": 1'))
+    table = tmp_path / "reports/data/tables/duplicates.csv"
+    columns = table.read_text(encoding="utf-8").splitlines()[0].split(",")
+    row = {"group": "1", "split": "train", "labels_differ": "1", "across_splits": "0"}
+    lines = (
+        ",".join((row | {"index": str(at), "label": str(at)}).get(name, "") for name in columns)
+        for at in (0, 1)
+    )
+    table.write_text("\n".join([",".join(columns), *lines, ""]), encoding="utf-8")
+    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    found = Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8")
+    data = found.partition("## Data")[2].partition("## Training")[0]
+    assert "\n1 image occurs more than once with different labels.\n" in data
+
+
 def test_it_says_how_images_were_brought_to_their_size(card: str, tmp_path: Path) -> None:
     assert "so from 0 to 1. The model does the rest itself." in card
     plot_inputs.write(tmp_path)

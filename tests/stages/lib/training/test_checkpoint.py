@@ -39,6 +39,28 @@ def test_restores_what_was_saved() -> None:
     assert second.value.tolist() == []
 
 
+def test_bits_of_a_type_that_numpy_cannot_state_come_back() -> None:
+    import ml_dtypes
+
+    def variable(value: list[float]) -> Variable:
+        made = Variable([])
+        made.value = np.array(value, ml_dtypes.bfloat16)
+        return made
+
+    checkpoint.Checkpoint("a").save([variable([1.5, -2])], HISTORY)
+    found = variable([0, 0])
+    assert checkpoint.Checkpoint("a").restore([found]) == HISTORY
+    assert found.value.dtype == ml_dtypes.bfloat16
+    assert found.value.tolist() == [1.5, -2]
+
+
+def test_a_state_that_is_not_to_be_kept_is_not() -> None:
+    checkpoint.Checkpoint("a", kept=False).save([Variable([1])], HISTORY)
+    assert not checkpoint.FOLDER.exists()
+    checkpoint.Checkpoint("a").save([Variable([1])], HISTORY)
+    assert checkpoint.Checkpoint("a", kept=False).restore([Variable([7])]) == []
+
+
 def test_without_a_state_training_starts_anew(capsys: pytest.CaptureFixture[str]) -> None:
     variable = Variable([7])
     assert checkpoint.Checkpoint("a").restore([variable]) == []

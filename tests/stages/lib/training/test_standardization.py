@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stages.lib import model_file
-from stages.lib.training import standardization
+from stages.lib.training import naming, standardization
 
 RANDOM = np.random.default_rng(0)
 COLOUR = (RANDOM.random((1500, 3, 4, 3)) * [0.1, 0.5, 1] + [0.8, 0.2, 0]).astype(np.float32)
@@ -16,6 +16,19 @@ def network(shape: tuple[int, ...]) -> Any:
 
     layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(2)]
     return keras.Sequential(layers, name="own")
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_names_that_are_taken_are_not_taken_again() -> None:
+    import keras
+
+    layers = [keras.Input((3, 4)), *network((3, 4)).layers]
+    inner = keras.Sequential(layers, name="standardize")
+    outer = standardization.standardized(inner, *standardization.moments(COLOUR[..., 0]))
+    assert [layer.name for layer in outer.layers[1:]] == ["standardize_", "standardize"]
+    taken = keras.Sequential([keras.layers.Dense(2, name="softmax"), outer])
+    assert naming.free("softmax", taken) == "softmax_"
+    assert naming.free("temperature", taken) == "temperature"
 
 
 def test_moments_are_those_of_each_channel() -> None:

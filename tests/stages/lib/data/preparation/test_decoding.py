@@ -410,6 +410,17 @@ def test_equal_pixels_have_equal_digests_whatever_the_file() -> None:
     assert len(digests) == 5
 
 
+def test_grey_that_is_stored_as_colours_has_the_digest_of_grey() -> None:
+    grey = Image.fromarray(COLOURS[..., 0])
+    colours = grey.convert("RGB")
+    contents = [saved(grey, "PNG"), saved(colours, "BMP"), saved(grey, "WEBP", lossless=True)]
+    assert len({decoding.decode(content).digest for content in contents}) == 1
+    late = np.array(colours)
+    late[-1, -1, 2] ^= 1
+    digest = decoding.decode(saved(Image.fromarray(late), "PNG")).digest
+    assert digest != decoding.decode(contents[0]).digest
+
+
 def resized(image: npt.NDArray[Any], **target: Any) -> Any:
     return decoding.array(Image.fromarray(image), Target(**target))
 
