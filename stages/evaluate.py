@@ -104,10 +104,13 @@ def predict(
     logits = np.concatenate(outputs)
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(broken):
+        row = logits[broken[0]]
+        step = "The training diverged: lower train.learning_rate or raise train.warmup, run again."
+        if np.isneginf(logits[~np.isfinite(logits)]).all():
+            step = "That is a logarithm of 0 or a mask in build: end in plain logits, run again."
         raise UserError(
-            f"{MODEL.as_posix()}: expected finite outputs, found {logits[broken[0]].max()} for "
-            f"image {broken[0]} of {path.as_posix()}, {len(broken)} images in all.\n"
-            "The training diverged: lower train.learning_rate or raise train.warmup, run again."
+            f"{MODEL.as_posix()}: expected finite outputs, found {row[~np.isfinite(row)][0]} for "
+            f"image {broken[0]} of {path.as_posix()}, {len(broken)} images in all.\n{step}"
         )
     return logits
 

@@ -515,7 +515,11 @@ def main(settings: Settings) -> Callable[[], None] | None:
         network = networks(settings, split)
     model = network.scored
     architectures.refuse_unloadable(settings.architecture, model)
-    kept = strategy.num_replicas_in_sync > 1 or chance.is_kept(network.trained)
+    size = min(params.batch_size, len(split.labels))
+    if strategy.num_replicas_in_sync > 1:
+        kept = model_file.is_of_keras(network.trained)
+    else:
+        kept = chance.is_kept(network.trained, size)
     if not kept:
         print(
             "Layers of this network draw random numbers, or keep values, outside of its variables:"

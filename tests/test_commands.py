@@ -168,7 +168,7 @@ REASONS = {  # why nobody runs it here
     ],
     "a benchmark, for an idle machine": [
         "python -m benchmarks.images MIRROR --rounds 1",
-        "python -m benchmarks.convolutions --peers PYTHON",
+        "python -m benchmarks.convolutions --rounds 3 --peers PYTHON",
         "python -m benchmarks.photos",
         "python -m benchmarks.scale MIRROR",
         "python -m benchmarks.speed MIRROR --peers PYTHON",

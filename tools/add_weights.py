@@ -9,7 +9,6 @@ again), and writes the entry into weights.yaml. docs/transfer-learning.md says h
 import argparse
 import re
 import sys
-import tempfile
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,9 +65,8 @@ def add(source: str, name: str) -> str:
     Raises:
         UserError: They cannot be used.
     """
-    OWN.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", suffix=own_files.MADE, dir=OWN) as temporary:
-        given, urls = own_files.arrive(source, "weights", Path(temporary))
+    with own_files.workplace() as temporary:
+        given, urls = own_files.arrive(source, "weights", temporary)
         suffix = look_at(given, source)
         path = given if urls else OWN / f"{name}{suffix}"
         if not path.name.endswith(suffix):
@@ -78,7 +76,7 @@ def add(source: str, name: str) -> str:
             )
         own_files.refuse_taken([path])
         before = own_files.kept(config.WEIGHTS, name)
-        with own_files.put_back_on_failure([] if urls else [path], Path(temporary)):
+        with own_files.put_back_on_failure([] if urls else [path], temporary):
             if not urls:
                 own_files.keep(given, path)
                 own_files.track([path])

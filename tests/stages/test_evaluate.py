@@ -266,6 +266,13 @@ def test_outputs_that_are_not_finite_are_refused(
     save_model(model)
     message = run_stage("evaluate").message
     assert "expected finite outputs, found inf for image 0 of data/normalized/test.npz" in message
+    assert "The training diverged" in message
+    inputs = keras.Input((1, 3))
+    x = keras.layers.Flatten()(inputs)
+    save_model(keras.Model(inputs, keras.ops.log(keras.ops.relu(x - 10.0))))
+    message = run_stage("evaluate").message
+    assert "expected finite outputs, found -inf for image 0 of data/normalized/test.npz" in message
+    assert "That is a logarithm of 0 or a mask in build" in message
     assert not Path("reports").exists()
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -525,6 +526,20 @@ def test_two_idx_files_of_a_kind_are_refused(place: Project, tmp_path: Path) -> 
     assert f"emnist: expected one file of train labels, {found}." in str(caught.value)
 
 
+def test_idx_files_beside_their_packed_copies_are_one_data_set(
+    place: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    images = np.arange(16).reshape(4, 2, 2)
+    for split in ("train", "t10k"):
+        for name, array in (("images-idx3", images), ("labels-idx1", np.arange(4) % 2)):
+            (folder / f"{split}-{name}-ubyte").write_bytes(idx_bytes(array))
+            (folder / f"{split}-{name}-ubyte.gz").write_bytes(gzip.compress(idx_bytes(array)))
+    add_dataset.main([str(folder), "--name", "new"])
+    assert "new:" in Path("datasets.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_what_was_there_stays_whatever_ends_a_replacement(
     place: Project, leaves: Path, monkeypatch: pytest.MonkeyPatch, error: Any
@@ -569,6 +584,29 @@ def test_what_was_there_stays_where_dvc_refuses_its_replacement(
     after = {path.name: path.read_bytes() for path in (repository.path / "data/own").iterdir()}
     assert after == before
     assert (repository.path / "datasets.yaml").read_bytes() == catalogue
+
+
+def test_a_terminated_or_killed_process_leaves_nothing_for_long(place: Project) -> None:
+    code = (
+        "import os, signal\nfrom tools.lib import own_files\n"
+        "with own_files.workplace() as folder:\n"
+        "    (folder / 'packed.tmp').write_bytes(b'x')\n"
+        "    os.kill(os.getpid(), signal.SIGNAL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def end(name: str) -> int:
+        command = [sys.executable, "-c", code.replace("SIGNAL", name)]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+    assert end("SIGTERM") == 128 + signal.SIGTERM
+    assert list(Path("data/own").iterdir()) == []
+    assert end("SIGKILL") == -signal.SIGKILL
+    (left,) = Path("data/own").iterdir()
+    os.utime(left, (0, 0))
+    with own_files.workplace() as folder:
+        assert list(Path("data/own").iterdir()) == [folder]
+    assert list(Path("data/own").iterdir()) == []
 
 
 @pytest.mark.slow

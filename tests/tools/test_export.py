@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -392,6 +393,16 @@ def test_a_number_of_threads_that_is_none(threads: str, capsys: pytest.CaptureFi
         export.main([f"--threads={threads}"])
     assert caught.value.code == 2
     assert f"expected 1 to 1024, found {threads}" in capsys.readouterr().err
+
+
+def test_a_batch_that_is_not_there_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "_ROUNDS", 2)
+    trained: Any = SimpleNamespace(probabilities=lambda batch: batch)
+    for count, sizes in ((1, [1]), (20, [1, 20]), (50, [1, 32])):
+        images = np.zeros((count, 2, 2), np.float32)
+        (row,) = latency.measure(trained, {}, Path("exports"), images, 1)
+        assert list(row.milliseconds) == sizes
+        assert f"| {sizes[-1]} image" in latency.table([row], 1)
 
 
 def test_latencies_are_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,11 @@ def test_a_damaged_member_of_an_archive_is_told_and_the_others_answered(
         "all.zip:0.png",
         "one.png",
     ]
+    Path("cut.zip").write_bytes(content[:50])
+    assert predict.main(["--csv", "cut.zip", "nowhere.png", "one.png"]) == 1
+    answered = capsys.readouterr()
+    assert answered.out.splitlines()[1].startswith("one.png,")
+    assert answered.err.count("ERROR: ") == 2
     first, _, second, _ = printed.err.strip().splitlines()
     assert first.startswith("ERROR: all.zip: expected a whole zip, tar or tar.gz archive, found: ")
     assert second.startswith("ERROR: all.zip: expected a whole archive, found images behind the")

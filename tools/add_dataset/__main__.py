@@ -10,10 +10,8 @@ images are laid out.
 import argparse
 import re
 import sys
-import tempfile
 import urllib.parse
 from collections.abc import Sequence
-from pathlib import Path
 
 from stages.download import OWN
 from stages.lib.core import config, errors
@@ -36,10 +34,9 @@ def add(source: str, name: str) -> Contents:
     Raises:
         UserError: It cannot be used.
     """
-    OWN.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", suffix=own_files.MADE, dir=OWN) as temporary:
-        path, urls = own_files.arrive(source, name, Path(temporary))
-        found = contents.look_at(path, Path(temporary, f"packed{own_files.MADE}"))
+    with own_files.workplace() as temporary:
+        path, urls = own_files.arrive(source, name, temporary)
+        found = contents.look_at(path, temporary / f"packed{own_files.MADE}")
         for line in found.lines:
             print(line)
         paths = dict(found.files)
@@ -51,7 +48,7 @@ def add(source: str, name: str) -> Contents:
         own_files.refuse_taken(paths.values())
         before = own_files.kept(config.DATASETS, name)
         if not urls:
-            with own_files.put_back_on_failure(paths.values(), Path(temporary)):
+            with own_files.put_back_on_failure(paths.values(), temporary):
                 for part, path in paths.items():
                     own_files.keep(found.files[part], path)
                 own_files.track(list(paths.values()))

@@ -224,7 +224,7 @@ def _idx(folder: Path) -> Contents | None:
             split = "train" if "train" in file.name.lower() else "test"
             kind = "labels" if rank == 1 else "images"
             other = parts.setdefault(f"{split}_{kind}", file)
-            if other != file:
+            if other.name.removesuffix(".gz") != file.name.removesuffix(".gz"):
                 raise UserError(
                     f"{folder.as_posix()}: expected one file of {split} {kind}, found "
                     f"{other.name} and {file.name}.\n"

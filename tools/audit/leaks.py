@@ -12,7 +12,7 @@ from tools.audit.finding import Finding
 
 METRICS = "reports/data/metrics.json"
 TABLES = "reports/data/tables"
-MADE_BY = ("download", "normalize")
+MADE_BY = "normalize"
 
 
 def check(root: Path) -> tuple[list[Finding], list[str]]:
@@ -36,7 +36,7 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
     stale = [
         stale
         for stale in (lock.compare(root) if (root / pipeline.LOCK).is_file() else [])
-        if stale.stage in MADE_BY and stale.why.startswith("parameter ")
+        if stale.stage == MADE_BY and stale.why.startswith("parameter ")
     ]
     if stale:
         raise UserError(

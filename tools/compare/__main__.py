@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stages.lib.core import config, files
+from stages.lib.core import config, errors, files
 from stages.lib.core.errors import UserError
 from tools.compare import (
     comparison,
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.gate and written == gate.Rules():
             print(f"Gate: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
         return _run(options, _with_options(written, options))
-    except UserError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+    except (UserError, OSError, MemoryError) as error:
+        print(f"ERROR: {errors.message(error)}", file=sys.stderr)
         return 1
 
 

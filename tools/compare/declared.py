@@ -15,6 +15,7 @@ from tools.compare import dvc_state, sides
 
 _OWN_METRICS = (sides.METRICS, sides.TRAINING)
 _OWN_TEMPLATES = ("epochs", "confusion")  # of .dvc/plots; the report draws these itself
+_OWN_TABLES = frozenset({"reports/train/history.csv", "reports/evaluate/confusion.csv"})
 _OWN_FIGURES = "reports/figures/"
 _PICTURES = (".png", ".jpg", ".svg")  # that a comment can carry
 _MOST = 12  # plots, as a comment is a comment
@@ -134,6 +135,7 @@ def _read(side: Mapping[str, Any]) -> _Plots:
         name: props
         for name, props in definitions.items()
         if props.get("template") not in _OWN_TEMPLATES
+        or not _OWN_TABLES.issuperset(_files(name, props))
     }
     wanted = {file for name, props in definitions.items() for file in _files(name, props)}
     sources = side["sources"].get("data", {})
@@ -166,6 +168,11 @@ def _plots(before: _Plots, after: _Plots) -> Iterator[Plot]:
             plot = _image(name, sources)
             if plot.missing or plot.images[0] != plot.images[1]:
                 yield plot
+            continue
+        if isinstance(after.contents.get(name), bytes):  # a picture of another kind
+            if before.contents.get(name) != after.contents[name]:
+                kinds = ", ".join(_PICTURES)
+                yield Plot(title, missing=f"pictures end in {kinds} to be shown here")
             continue
         try:
             lines = _lines(name, props, sources)

@@ -155,10 +155,11 @@ def mean_interval(table: Floats) -> tuple[float, float]:
     """The 95 % interval of one side's accuracy, over trainings and test images, within 0 to 1.
 
     Args:
-        table: 1 where a training classifies an image correctly, else 0, trainings x images, at
-            least two images.
+        table: 1 where a training classifies an image correctly, else 0, trainings x images.
     """
     trainings, images = table.shape
+    if images < 2:  # one tells nothing of others
+        return 0.0, 1.0
     by_images = float(table.mean(axis=0).var(ddof=1)) / images
     parts, variance = [(by_images, images - 1)], by_images
     if trainings > 1:

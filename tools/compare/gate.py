@@ -195,6 +195,9 @@ def _value(of: Comparison, name: str) -> float | Unknown:
         return float(scores.correct(trainings)[:, chosen].mean())
     if metric == scores.ACCURACY and trainings:
         return float(scores.correct(trainings).mean())
+    tables = scores.by_metric(trainings) if len(trainings) > 1 else {}
+    if name in tables:
+        return float(tables[name].mean(axis=1).mean())
     if isinstance(of.after.metrics, Unknown):
         return Unknown(of.after.metrics.reason)
     if name not in of.after.metrics:

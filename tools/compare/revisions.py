@@ -103,9 +103,10 @@ def history(commit: str, path: str, count: int = 10) -> list[Entry]:
         count: Commits that changed it and are looked at.
     """
     form = "--format=%H%x09%cs%x09%s"
-    log = git("log", "--first-parent", f"--max-count={count}", form, commit, "--", path).stdout
+    options = ("--first-parent", "--no-show-signature", f"--max-count={count}")
+    log = git("log", *options, form, commit, "--", path).stdout
     entries = []
-    for line in log.decode(errors="replace").splitlines():
+    for line in filter(None, log.decode(errors="replace").split("\n")):
         name, date, subject = line.split("\t", 2)
         try:
             metrics = json.loads(git("show", f"{name}:./{path}").stdout)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.lib import split_file
-from stages.lib.core import files
+from stages.lib.core import errors, files
 from stages.lib.core.errors import UserError
 from tools.export import agreement, latency
 from tools.export.formats import FORMATS, Format, with_probabilities
@@ -26,12 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the exports and their table; gives the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        names = _chosen(options.formats)
-        trained = classifier.load(classifier.MODEL, options.threads)
-        test = _read_test(trained)
-    except UserError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        return _export_all(options)
+    except (UserError, OSError, MemoryError) as error:
+        print(f"ERROR: {errors.message(error)}", file=sys.stderr)
         return 1
+
+
+def _export_all(options: argparse.Namespace) -> int:
+    names = _chosen(options.formats)
+    trained = classifier.load(classifier.MODEL, options.threads)
+    test = _read_test(trained)
     written, failed = {}, False
     for name in names:
         try:

@@ -12,7 +12,7 @@ from tools.export.agreement import Agreement, Images
 from tools.export.formats import FORMATS, Run
 from tools.lib.classifier import MODEL, Classifier
 
-BATCHES = (1, 32)
+BATCHES = (1, 32)  # images at once, or all that there are
 _ROUNDS = 100
 
 
@@ -49,7 +49,8 @@ def measure(
     paths = {name: folder / name / FORMATS[name].file for name in written}
     runs: dict[str, Run] = {"keras": lambda batch: trained.probabilities(batch).astype("float32")}
     runs |= {name: FORMATS[name].open(path, threads) for name, path in paths.items()}
-    times = {size: _times(runs, images[:size]) for size in BATCHES}
+    batches = sorted({min(size, len(images)) for size in BATCHES})
+    times = {size: _times(runs, images[:size]) for size in batches}
     sizes = {name: _size(folder / name) for name in written}
     return [
         Row(
@@ -57,7 +58,7 @@ def measure(
             paths.get(name, MODEL).as_posix(),
             sizes.get(name) or _size(MODEL),
             written.get(name),
-            {size: times[size][name] for size in BATCHES},
+            {size: times[size][name] for size in batches},
         )
         for name in runs
     ]
@@ -109,7 +110,7 @@ def record(rows: Sequence[Row], threads: int) -> dict[str, object]:
 def table(rows: Sequence[Row], threads: int) -> str:
     """The rows as Markdown."""
     header = ["format", "file", "kB", "largest difference"]
-    header += [f"{size} image{'s' * (size > 1)}, ms (95 %)" for size in BATCHES]
+    header += [f"{size} image{'s' * (size > 1)}, ms (95 %)" for size in rows[0].milliseconds]
     lines = [
         [
             FORMATS[row.name].title if row.name in FORMATS else "Keras, the model itself",

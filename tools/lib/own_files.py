@@ -4,8 +4,11 @@ import contextlib
 import io
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from stages.lib.core.errors import UserError
 from stages.lib.data import fetch
 
 MADE = ".tmp"  # ends the names of files that are made here
+_DAY = 24 * 60 * 60
 
 
 def checked_name(name: str, catalogue: str, replace: bool) -> str:
@@ -36,6 +40,24 @@ def checked_name(name: str, catalogue: str, replace: bool) -> str:
             "Give another by --name, or --replace it."
         )
     return name
+
+
+@contextlib.contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder in data/own for what is being made, gone afterwards; SIGTERM ends it in order too.
+
+    What a killed process left there goes a day later.
+    """
+    OWN.mkdir(parents=True, exist_ok=True)
+    for left in OWN.glob(f".*{MADE}"):
+        if time.time() - left.stat().st_mtime > _DAY:
+            shutil.rmtree(left, ignore_errors=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=MADE, dir=OWN) as temporary:
+            yield Path(temporary)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def arrive(source: str, name: str, folder: Path) -> tuple[Path, list[str]]:

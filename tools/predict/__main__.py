@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the answers; gives the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        listed = [source for file in options.files for source in image_files.find(file)]
+        failures: list[str] = []
+        listed = list(_listed(options.files, failures))
         trained = classifier.load(options.model, threads=1)
         prepare = image_files.preparation(trained.metadata, options.invert, options.raw)
-        failures: list[str] = []
         found = list(_classify(_with_bar(listed), prepare, trained, failures))
     except UserError as error:
         print(f"ERROR: {error}", file=sys.stderr)
@@ -53,6 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for failure in failures:
         print(f"ERROR: {failure}", file=sys.stderr)
     return int(bool(failures))
+
+
+def _listed(names: Sequence[str], failures: list[str]) -> Iterator[Source]:
+    """The images that each word names; what it names not, or damaged, is added to ``failures``."""
+    for name in names:
+        try:
+            yield from image_files.find(name)
+        except UserError as error:
+            failures.append(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:

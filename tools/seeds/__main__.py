@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib.core import config
+from stages.lib.core import config, errors
 from stages.lib.core.errors import UserError
 from stages.lib.reporting.alt_text import percent
 from tools.compare import dvc_state, evidence, revisions, scores, sides
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options.count, options.revision, options.jobs)
-    except UserError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+    except (UserError, OSError, MemoryError) as error:
+        print(f"ERROR: {errors.message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted: the same command goes on after the last training.", file=sys.stderr)

@@ -117,9 +117,9 @@ def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str,
     values = msgspec.structs.asdict(convert(content, schema, f"{file}: {key}"))
     for name, found in values.items():
         try:
-            json.dumps(found)
-        except (TypeError, ValueError):
-            raise _no_type_of_yaml(_of(function), f"{name} is a {type(found).__name__}") from None
+            json.dumps(found, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise _no_type_of_yaml(_of(function), f"{name}: {error}") from None
     return values
 
 

@@ -7,8 +7,9 @@ if TYPE_CHECKING:
 
 
 def free(name: str, model: "keras.Model") -> str:
-    """``name``, or with underscores behind it where the model or a layer of it is called so."""
-    taken = {model.name, *(layer.name for layer in model.layers)}
+    """``name``, or with underscores behind it where the model or a part of it is called so."""
+    parts = getattr(model, "operations", model.layers)  # those of keras.ops have names too
+    taken = {model.name, *(part.name for part in parts)}
     while name in taken:
         name += "_"
     return name

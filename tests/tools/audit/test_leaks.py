@@ -86,7 +86,7 @@ def test_counts_of_another_data_set_are_no_verdict(repository: Repository) -> No
     assert done.code == 1
     message = (
         "ERROR: reports/data/metrics.json: expected counts of the data set that is configured, "
-        "found some made before a change: download: parameter params.yaml: dataset is mnist, it "
+        "found some made before a change: normalize: parameter params.yaml: dataset is mnist, it "
         "ran with digits.\nRun `dvc repro normalize` first.\n"
     )
     assert done.err == message

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from tests.tools.compare import comparing
 from tests.tools.compare.comparing import REPORT, Repository, Run, wrong
+from tools.compare import __main__ as command
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in DVC
 
@@ -104,6 +106,46 @@ def test_a_foreign_stage_has_its_metrics_and_plots_in_the_report(made: Repositor
     first = {path.name: path.read_bytes() for path in REPORT.parent.iterdir()}
     made.compare("HEAD")
     assert {path.name: path.read_bytes() for path in REPORT.parent.iterdir()} == first
+
+
+def test_a_subject_of_odd_letters_and_a_setting_of_git_break_no_history(made: Repository) -> None:
+    made.put(Run(wrong(0, 9)))
+    made.commit("Line\u2028separator\x0band more")
+    subprocess.run(["git", "config", "log.showSignature", "true"], check=True)
+    found = made.compare("HEAD")
+    assert found.code == 0, found.err
+    assert "separator" in found.report
+
+
+def test_an_error_of_the_system_is_told_in_two_lines(
+    made: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "_write", full)
+    assert made.fails("HEAD").startswith("No space left on device.")
+
+
+def test_own_plots_of_dvcs_templates_and_pictures_of_other_kinds_are_not_lost(
+    made: Repository,
+) -> None:
+    content = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    content["plots"] += [
+        {"out/latency.csv": {"template": "confusion", "x": "size", "y": "ms"}},
+        {"out/same.gif": {}},
+        {"out/other.gif": {}},
+    ]
+    Path("dvc.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    for name, value in (("same", b"GIF89a"), ("other", b"GIF89a")):
+        Path(f"out/{name}.gif").write_bytes(value)
+    made.commit("Plots")
+    Path("out/other.gif").write_bytes(b"GIF87a")
+    Path("out/latency.csv").write_text("size,ms,other\n1,9,3\n2,8,4\n", encoding="utf-8")
+    report = made.compare("HEAD").report
+    assert "**out/latency.csv**" in report
+    assert "out/same.gif" not in report
+    assert "**out/other.gif**: not drawn, pictures end in .png, .jpg, .svg" in report
 
 
 def test_a_plot_that_says_the_same_is_not_drawn_again(made: Repository) -> None:

@@ -135,6 +135,10 @@ def test_one_image_says_nothing() -> None:
     assert evidence.weigh(np.zeros((3, 1)), np.ones((3, 1))).verdict() == "no difference"
 
 
+def test_one_image_leaves_the_accuracy_open() -> None:
+    assert evidence.mean_interval(np.array([[1.0], [0.0]])) == (0.0, 1.0)
+
+
 def test_the_interval_of_an_accuracy_stays_within_0_to_1() -> None:
     table = np.ones((3, 50))
     table[0, 0] = 0

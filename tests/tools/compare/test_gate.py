@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from stages.lib.core.errors import UserError
 from tests.tools.compare import comparing
 from tests.tools.compare.comparing import Repository, Run, few, wrong
-from tools.compare import sides
+from tools.compare import gate, sides
 
 NAMES = ["短靴 与 凉鞋", "ankle boot", "a: b = 'c' # d"]
 
@@ -34,6 +37,24 @@ def made(
     repository.commit("Base")
     monkeypatch.chdir(repository.path)
     return repository
+
+
+def test_loss_and_calibration_are_means_of_the_trainings() -> None:
+    actual = np.array([0, 1, 1])
+
+    def training(confidence: float) -> SimpleNamespace:
+        rows = [[confidence, 1 - confidence], *[[1 - confidence, confidence]] * 2]
+        return SimpleNamespace(
+            actual=actual, probabilities=np.array(rows), correct=np.full(3, confidence > 0.5)
+        )
+
+    trainings = {1: training(0.9), 2: training(0.6)}
+    after = SimpleNamespace(trainings=trainings, metrics={"loss": 0.1, "accuracy": 1.0})
+    of: Any = SimpleNamespace(after=after)
+    assert gate._value(of, "loss") == pytest.approx(-(np.log(0.9) + np.log(0.6)) / 2)
+    assert gate._value(of, "expected_calibration_error") == pytest.approx((0.1 + 0.4) / 2)
+    del trainings[2]
+    assert gate._value(of, "loss") == 0.1
 
 
 BETTER, WORSE, SAME = (2, 1, 2), (40, 41, 42), (21, 20, 22)

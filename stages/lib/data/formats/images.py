@@ -7,7 +7,7 @@ archive, into a temporary file, so that memory does not grow with their number.
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -344,21 +344,25 @@ def _check_splits(path: Path, chosen: Mapping[str, Sequence[_Record]], options: 
     if not any(lacking.values()):
         return
     records = [record for name in SPLITS for record in chosen[name]]
-    for seed in range(100):
-        if not any(_lacking(_split(records, replace(options, seed=seed))).values()):
-            step = f"Set normalize.seed to {seed}, which gives images to both splits."
-            break
-    else:
-        step = "Add images, or folders train and test of them."
+
+    def step(but: Collection[str] = ()) -> str:
+        for seed in range(100):
+            without = _lacking(_split(records, replace(options, seed=seed)))
+            if not {label for labels in without.values() for label in labels}.difference(but):
+                return f"Set normalize.seed to {seed}, which gives images to both splits."
+        return "Add images, or folders train and test of them."
+
+    images = Counter(record.entry.label for record in records)
+    alone = [label for label, count in images.items() if count == 1]  # in one split at most
     for name, word in (("train", "training"), ("test", "test")):
         if not chosen[name]:
             raise UserError(
                 f"{path.as_posix()}: expected {word} images, found none among the "
-                f"{len(records):,} images.\n{step}"
+                f"{len(records):,} images.\n{step(alone)}"
             )
     if lacking["test"]:
         print(
-            f"WARNING: without a test image: {_short(lacking['test'])}. {step}",
+            f"WARNING: without a test image: {_short(lacking['test'])}. {step()}",
             file=sys.stderr,
         )
 

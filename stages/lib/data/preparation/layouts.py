@@ -151,6 +151,9 @@ def _by_table(path: Path, short: dict[str, str], content: bytes, unused: list[st
         entries[name] = Entry(short[name], name, row[1], split)
     if not entries:
         raise _refusal(where, "a row for each image", "none")
+    given = sorted({entry.split for entry in entries.values()})
+    if given != [""] and "train" not in given:
+        raise _refusal(where, "rows of train images", f"{' and '.join(given)} alone")
     unused += [member for name, member in short.items() if name not in entries and name != TABLE]
     kind = f"{TABLE} of {', '.join(columns)}"
     return Layout(kind, [entries[name] for name in sorted(entries)], unused, short[TABLE])

@@ -353,8 +353,8 @@ def test_arguments_of_types_that_msgspec_makes_and_yaml_lacks_are_refused() -> N
 
     write("made: {}\nlisted: {units: [a, b]}\n")
     for key, build, found in (
-        ("made", chosen, "kind is a Kind"),
-        ("listed", several, "units is a set"),
+        ("made", chosen, "kind: Object of type Kind is not JSON serializable"),
+        ("listed", several, "units: Object of type set is not JSON serializable"),
     ):
         message = refusal(lambda: config.arguments(FILE, key, build))  # noqa: B023 called at once
         assert f"an argument's type that no YAML file can state: {found}." in message

@@ -29,6 +29,10 @@ def test_names_that_are_taken_are_not_taken_again() -> None:
     taken = keras.Sequential([keras.layers.Dense(2, name="softmax"), outer])
     assert naming.free("softmax", taken) == "softmax_"
     assert naming.free("temperature", taken) == "temperature"
+    inputs = keras.Input((4,))
+    operation = keras.Model(inputs, keras.layers.Dense(2)(keras.ops.softmax(inputs)))
+    assert naming.free("softmax", operation) != operation.operations[1].name
+    assert naming.free(operation.operations[1].name, operation) != operation.operations[1].name
 
 
 def test_moments_are_those_of_each_channel() -> None:

@@ -456,6 +456,21 @@ def test_too_few_images_to_test_on_are_named_with_a_seed_that_serves(
     assert not all(said)
 
 
+def test_a_class_of_one_image_does_not_hide_the_seed_that_serves_the_others(
+    project: Project, run_stage: Run
+) -> None:
+    use(project, two_classes(8) | {"yew/1.png": numbered(999)}, "beech", "oak", "yew")
+    for seed in range(40):
+        project.params["normalize"] = {"seed": seed}
+        project.save()
+        error = run_stage("normalize").err
+        if "found none among" in error:
+            break
+    better = int(error.partition("Set normalize.seed to ")[2].partition(",")[0])
+    splits = normalized(project, run_stage, seed=better)
+    assert set(splits["test"]["labels"]) >= {0, 1}
+
+
 def test_no_image_at_all_is_named(project: Project, run_stage: Run) -> None:
     use(project, {"a/1.png": b"", "b/1.png": b""}, "a", "b")
     message = refusal(project, run_stage, unreadable="skip")

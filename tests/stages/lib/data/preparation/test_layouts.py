@@ -136,6 +136,7 @@ def test_a_table_beside_its_images() -> None:
         ("", "the columns path, label and, if known, split", "none"),
         ("images/1.png,oak\n", "the columns path, label and, if known,", "images/1.png, oak"),
         ("path,label\n", "a row for each image", "none"),
+        ("path,label,split\nimages/1.png,a,test\n", "rows of train images", "test alone"),
         ("path,label\nimages/9.png,oak\n", "line 2: the path of a file", "'images/9.png'"),
         ("path,label\n../1.png,oak\n", "line 2: the path of a file", "'../1.png'"),
         ("path,label\nimages/1.png,\n", "line 2: a label", "none"),
