@@ -117,5 +117,5 @@ if __name__ == "__main__":
     except (UserError, OSError, MemoryError) as error:
         sys.exit(f"ERROR: {errors.message(error)}")
     except KeyboardInterrupt:
-        print("Interrupted; nothing was changed.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         sys.exit(130)

@@ -177,15 +177,6 @@ def not_finite(model: "keras.Model") -> str | None:
     return None
 
 
-def _first_words(error: Exception) -> str:
-    """What an exception says, or rather the one that it came from, as part of one line."""
-    origin: BaseException = error
-    while cause := origin.__cause__ or origin.__context__:
-        origin = cause
-    sentence = " ".join(str(origin).split()).split(". ")[0].rstrip(".")
-    return sentence[:160] or type(origin).__name__
-
-
 def is_of_keras(model: "keras.Model") -> bool:
     """Whether a model's configuration names no class and no function but Keras's own."""
     others: list[object] = []
@@ -198,6 +189,15 @@ def is_of_keras(model: "keras.Model") -> bool:
 
     json.loads(model.to_json(), object_hook=collect)
     return not others
+
+
+def _first_words(error: Exception) -> str:
+    """What an exception says, or rather the one that it came from, as part of one line."""
+    origin: BaseException = error
+    while cause := origin.__cause__ or origin.__context__:
+        origin = cause
+    sentence = " ".join(str(origin).split()).split(". ")[0].rstrip(".")
+    return sentence[:160] or type(origin).__name__
 
 
 def _reproducible(saved: bytes, own: Metadata | None) -> bytes:

@@ -483,6 +483,67 @@ def build(input_shape, num_classes):
 """
 
 
+OWN_NOISE = """
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable()
+class Noise(keras.layers.Layer):
+    def call(self, inputs, training=False):
+        return inputs + DRAWN if training else inputs
+
+
+def build(input_shape, num_classes):
+    inputs = keras.Input(input_shape)
+    x = Noise()(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+"""
+STOPPED = """
+import runpy
+from stages import train
+fit_epoch = train.loop.Loop.epoch
+def stopping(self, *arguments, done=[]):
+    done.append(None)
+    if len(done) == 3:
+        raise KeyboardInterrupt
+    return fit_epoch(self, *arguments)
+train.loop.Loop.epoch = stopping
+runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("drawn", "goes_on"),
+    [
+        ("tf.random.normal(tf.shape(inputs))", False),
+        ("keras.random.normal(keras.ops.shape(inputs))", False),
+        ("keras.random.normal(keras.ops.shape(inputs), seed=7)", True),
+    ],
+)
+def test_chance_outside_of_the_model_never_leads_to_other_bytes(
+    drawn: str, goes_on: bool, ready: Any, repository: Any
+) -> None:
+    (repository.path / "stages/models/own.py").write_text(OWN_NOISE.replace("DRAWN", drawn))
+    shutil.copytree(ready.path / "data/normalized", repository.path / "data/normalized")
+    (repository.path / "data/weights").mkdir()
+    ready.params["model"] |= {"architecture": "own", "own": {}}
+    (repository.path / "params.yaml").write_text(json.dumps(ready.params))
+
+    def outputs() -> list[bytes]:
+        return [(repository.path / name).read_bytes() for name in OUTPUTS]
+
+    whole = repository.run("python", "-m", "stages.train")
+    assert whole.code == 0, whole.err
+    expected = outputs()
+    assert ("outside of its variables" in whole.out) == (not goes_on)
+    stopped = repository.run("python", "-c", STOPPED)
+    assert stopped.code != 0
+    again = repository.run("python", "-m", "stages.train")
+    assert ("Going on after epoch 2" in again.out) == goes_on
+    assert outputs() == expected
+
+
 def test_a_module_that_makes_a_variable_when_it_is_imported_is_named(
     ready: Any, repository: Any
 ) -> None:

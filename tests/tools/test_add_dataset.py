@@ -586,6 +586,22 @@ def test_what_was_there_stays_where_dvc_refuses_its_replacement(
     assert (repository.path / "datasets.yaml").read_bytes() == catalogue
 
 
+@pytest.mark.parametrize("tool", ["add_dataset", "add_weights"])
+def test_interrupted_it_says_so_without_a_traceback(place: Project, tool: str) -> None:
+    code = (
+        "import runpy\nfrom tools.lib import own_files\n"
+        "def stop(*_): raise KeyboardInterrupt\n"
+        "own_files.arrive = stop\n"
+        f"runpy.run_module('tools.{tool}', run_name='__main__', alter_sys=True)\n"
+    )
+    command = [sys.executable, "-c", code, "x", "--name", "new"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
 def test_a_terminated_or_killed_process_leaves_nothing_for_long(place: Project) -> None:
     code = (
         "import os, signal\nfrom tools.lib import own_files\n"

@@ -127,6 +127,18 @@ def test_what_comes_from_an_address_is_fetched_from_there_again(
     assert cache.read_bytes() == HDF5  # so that download finds it
 
 
+def test_a_file_that_a_replacement_no_longer_uses_is_named(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_weights.main([str(model), "--name", "leaves"])
+    Path("data/own/leaves.keras.dvc").write_text("outs")
+    Path("other.h5").write_bytes(HDF5)
+    capsys.readouterr()
+    add_weights.main(["other.h5", "--name", "leaves", "--replace"])
+    told = "data/own/leaves.keras is no longer used: `dvc remove --outs data/own/leaves.keras.dvc`"
+    assert told in capsys.readouterr().out.splitlines()
+
+
 def test_an_entry_is_replaced(model: Path) -> None:
     add_weights.main([str(model), "--name", "leaves"])
     text = Path("weights.yaml").read_text(encoding="utf-8")

@@ -395,6 +395,18 @@ def test_a_number_of_threads_that_is_none(threads: str, capsys: pytest.CaptureFi
     assert f"expected 1 to 1024, found {threads}" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_told_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "_export_all", full)
+    assert export.main([]) == 1
+    message = "ERROR: No space left on device.\nFree some space and run again.\n"
+    assert capsys.readouterr().err == message
+
+
 def test_a_batch_that_is_not_there_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "_ROUNDS", 2)
     trained: Any = SimpleNamespace(probabilities=lambda batch: batch)

@@ -22,6 +22,7 @@ from stages.lib.training import typicality
 from tests.conftest import Repository
 from tests.documents import blocks
 from tests.tools import model_fixtures
+from tools.lib import classifier
 from tools.predict import __main__ as predict
 from tools.predict import answers, image_files
 
@@ -131,6 +132,14 @@ def test_a_damaged_member_of_an_archive_is_told_and_the_others_answered(
     first, _, second, _ = printed.err.strip().splitlines()
     assert first.startswith("ERROR: all.zip: expected a whole zip, tar or tar.gz archive, found: ")
     assert second.startswith("ERROR: all.zip: expected a whole archive, found images behind the")
+
+
+def test_without_an_image_tensorflow_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(classifier, "load", lambda *_: pytest.fail("started"))
+    assert predict.main(["nowhere.png", "nowhere.png"]) == 1
+    assert capsys.readouterr().err.count("ERROR: nowhere.png: not found.") == 1
 
 
 def test_what_a_system_left_in_a_folder_or_an_archive_is_no_image(

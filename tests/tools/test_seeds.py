@@ -125,6 +125,18 @@ def test_what_dvc_gc_drops_is_known_to_be_lost_and_trained_again(project: Path) 
     assert runs(project) == [1, 2, 2]
 
 
+def test_a_full_disk_is_told_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(seeds, "_run", full)
+    assert seeds.main(["1"]) == 1
+    message = "ERROR: No space left on device.\nFree some space and run again.\n"
+    assert capsys.readouterr().err == message
+
+
 def test_a_failed_training_keeps_the_others_and_shows_its_log(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,16 +33,12 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
             f"{METRICS}: expected counts as normalize writes them, found: {reason}.\n"
             "Delete it and run `dvc repro`."
         ) from None
-    stale = [
-        stale
-        for stale in (lock.compare(root) if (root / pipeline.LOCK).is_file() else [])
-        if stale.stage == MADE_BY and stale.why.startswith("parameter ")
-    ]
-    if stale:
-        raise UserError(
-            f"{METRICS}: expected counts of the data set that is configured, found some made "
-            f"before a change: {stale[0].stage}: {stale[0].why}.\nRun `dvc repro normalize` first."
-        )
+    for stale in lock.compare(root) if (root / pipeline.LOCK).is_file() else ():
+        if stale.stage == MADE_BY and stale.why.startswith("parameter "):
+            raise UserError(
+                f"{METRICS}: expected counts of the data set that is configured, found some made "
+                f"before a change: {stale.stage}: {stale.why}.\nRun `dvc repro normalize` first."
+            )
     step = "take the images in that table out of one split, or correct their labels"
     findings = [
         Finding(f"{TABLES}/{flaw.table}.csv", flaw.sentence.rstrip("."), step)

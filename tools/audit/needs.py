@@ -10,6 +10,8 @@ from tools.audit import libraries
 from tools.audit.observed import Observation
 from tools.audit.sources import Imports, Sources, executed
 
+_BY_NAME = " by its name"
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -43,11 +45,15 @@ class Needs:
         """Whether its settings could not be read with some params file."""
         return any(seen.error for seen in self.observed.values())
 
+    @property
+    def by_name(self) -> set[str]:
+        """The modules that a parameter chooses by their names."""
+        return {file for file, where in self.imports.files.items() if where.endswith(_BY_NAME)}
+
     def now_and_then(self, dep: str, file: str) -> bool:
         """Whether a plain dep is a module that only some of the params files choose by its name."""
         chosen = [file in seen.modules for seen in self.observed.values()]
-        by_name = "by its name" in self.imports.files.get(file, "")
-        return dep == file and by_name and any(chosen) and not all(chosen)
+        return dep == file and file in self.by_name and any(chosen) and not all(chosen)
 
     def names(self, path: str) -> bool:
         """Whether the code names a path, its last part, a folder that it lies in or what it holds.
@@ -79,9 +85,7 @@ def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Nee
     if code.file(package.removesuffix(".py")):
         imports.merge(code.closure([package]))
         imports.files.setdefault(package, f"{start}:1")
-    imports.files |= {
-        name: f"{start}:1 by its name" for name in loaded if name not in imports.files
-    }
+    imports.files |= {name: f"{start}:1{_BY_NAME}" for name in loaded if name not in imports.files}
     trees = {name: code.tree(name) for name in imports.files}
     return Needs(
         root=code.root,

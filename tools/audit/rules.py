@@ -119,13 +119,12 @@ def unreadable(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Find
 
 def undeclared_sources(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
     """Every imported file is a dep."""
-    by_name = {file for file, where in need.imports.files.items() if "by its name" in where}
     for file, where in sorted(need.imports.files.items()):
-        if file not in by_name and not any(within(file, dep) for dep in stage.deps):
+        if file not in need.by_name and not any(within(file, dep) for dep in stage.deps):
             yield _missing(stage, "deps", "", file, f"imports {file} at {where}")
     for name, seen in need.observed.items():
         deps = stage.resolved(variants[name]).deps
-        for file in sorted(seen.modules & by_name):
+        for file in sorted(seen.modules & need.by_name):
             if not any(within(file, dep) for dep in deps):
                 path = _template(file, "/", variants[name])
                 yield _missing(

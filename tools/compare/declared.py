@@ -15,7 +15,7 @@ from tools.compare import dvc_state, sides
 
 _OWN_METRICS = (sides.METRICS, sides.TRAINING)
 _OWN_TEMPLATES = ("epochs", "confusion")  # of .dvc/plots; the report draws these itself
-_OWN_TABLES = frozenset({"reports/train/history.csv", "reports/evaluate/confusion.csv"})
+_OWN_TABLES = frozenset({sides.HISTORY, "reports/evaluate/confusion.csv"})
 _OWN_FIGURES = "reports/figures/"
 _PICTURES = (".png", ".jpg", ".svg")  # that a comment can carry
 _MOST = 12  # plots, as a comment is a comment

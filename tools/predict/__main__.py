@@ -31,8 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the answers; gives the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        failures: list[str] = []
+        failures: dict[str, None] = {}  # each once: all behind a damaged place say the same
         listed = list(_listed(options.files, failures))
+        if not listed:  # TensorFlow need not start
+            return _tell(failures)
         trained = classifier.load(options.model, threads=1)
         prepare = image_files.preparation(trained.metadata, options.invert, options.raw)
         found = list(_classify(_with_bar(listed), prepare, trained, failures))
@@ -50,18 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(answers.FORMATS[options.format](found, options.top), end="", flush=True)
     except BrokenPipeError:  # nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _tell(failures)
+
+
+def _tell(failures: Iterable[str]) -> int:
+    """Names what could not be read; gives the exit status."""
     for failure in failures:
         print(f"ERROR: {failure}", file=sys.stderr)
     return int(bool(failures))
 
 
-def _listed(names: Sequence[str], failures: list[str]) -> Iterator[Source]:
+def _listed(names: Sequence[str], failures: dict[str, None]) -> Iterator[Source]:
     """The images that each word names; what it names not, or damaged, is added to ``failures``."""
     for name in names:
         try:
             yield from image_files.find(name)
         except UserError as error:
-            failures.append(str(error))
+            failures[str(error)] = None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +122,7 @@ def _classify(
     listed: Iterable[Source],
     prepare: image_files.Prepare,
     trained: classifier.Classifier,
-    failures: list[str],
+    failures: dict[str, None],
 ) -> Iterator[Answer]:
     """The answers, batch by batch; what could not be read is added to ``failures``."""
     metadata = trained.metadata
@@ -126,8 +133,7 @@ def _classify(
             try:
                 yield source.name, prepare(source)
             except UserError as error:
-                if str(error) not in failures:  # all behind a damaged place of an archive
-                    failures.append(str(error))
+                failures[str(error)] = None
 
     for part in _batches(readable(), size):
         images = np.stack([prepared.image for _, prepared in part])

@@ -133,7 +133,9 @@ def refusal(build: Callable[[str], Any], ending: str) -> str:
     return message
 
 
-@pytest.mark.parametrize("ending", ["plain", "registered", "built by shape", "subclassed within"])
+@pytest.mark.parametrize(
+    "ending", ["plain", "registered", "built by shape", "subclassed within", "softmax, then a sum"]
+)
 def test_networks_that_load_are_accepted(ending: str, own: Callable[[str], Any]) -> None:
     assert own(ending).output_shape == (None, 3)
     with precision.mixed("bfloat16", 1):

@@ -110,8 +110,15 @@ def test_a_foreign_stage_has_its_metrics_and_plots_in_the_report(made: Repositor
 
 def test_a_subject_of_odd_letters_and_a_setting_of_git_break_no_history(made: Repository) -> None:
     made.put(Run(wrong(0, 9)))
+    signer = Path("signer").absolute()  # what gpg says to Git when it signs, and when it verifies
+    made_by = "#!/bin/sh\nprintf '[GNUPG:] SIG_CREATED \\n' >&2\necho 'Good signature' >&2\n"
+    signer.write_text(f"{made_by}echo '-----BEGIN PGP SIGNATURE-----'\n", encoding="utf-8")
+    signer.chmod(0o755)
+    for key, value in (("gpg.program", str(signer)), ("log.showSignature", "true")):
+        subprocess.run(["git", "config", key, value], check=True)
     made.commit("Line\u2028separator\x0band more")
-    subprocess.run(["git", "config", "log.showSignature", "true"], check=True)
+    subprocess.run(["git", "commit", "-q", "--amend", "--no-edit", "-S"], check=True)
+    assert b"Good signature" in subprocess.check_output(["git", "log", "-1"])
     found = made.compare("HEAD")
     assert found.code == 0, found.err
     assert "separator" in found.report
@@ -132,7 +139,7 @@ def test_own_plots_of_dvcs_templates_and_pictures_of_other_kinds_are_not_lost(
 ) -> None:
     content = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
     content["plots"] += [
-        {"out/latency.csv": {"template": "confusion", "x": "size", "y": "ms"}},
+        {"Mine": {"template": "confusion", "x": "size", "y": {"out/latency.csv": "other"}}},
         {"out/same.gif": {}},
         {"out/other.gif": {}},
     ]
@@ -141,9 +148,9 @@ def test_own_plots_of_dvcs_templates_and_pictures_of_other_kinds_are_not_lost(
         Path(f"out/{name}.gif").write_bytes(value)
     made.commit("Plots")
     Path("out/other.gif").write_bytes(b"GIF87a")
-    Path("out/latency.csv").write_text("size,ms,other\n1,9,3\n2,8,4\n", encoding="utf-8")
+    Path("out/latency.csv").write_text("size,ms,other\n1,9,5\n2,8,6\n", encoding="utf-8")
     report = made.compare("HEAD").report
-    assert "**out/latency.csv**" in report
+    assert "**Mine**" in report
     assert "out/same.gif" not in report
     assert "**out/other.gif**: not drawn, pictures end in .png, .jpg, .svg" in report
 

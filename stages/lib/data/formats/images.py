@@ -348,7 +348,7 @@ def _check_splits(path: Path, chosen: Mapping[str, Sequence[_Record]], options: 
     def step(but: Collection[str] = ()) -> str:
         for seed in range(100):
             without = _lacking(_split(records, replace(options, seed=seed)))
-            if not {label for labels in without.values() for label in labels}.difference(but):
+            if set().union(*without.values()) <= set(but):
                 return f"Set normalize.seed to {seed}, which gives images to both splits."
         return "Add images, or folders train and test of them."
 

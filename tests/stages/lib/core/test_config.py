@@ -1,4 +1,5 @@
 import enum
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -351,9 +352,13 @@ def test_arguments_of_types_that_msgspec_makes_and_yaml_lacks_are_refused() -> N
     def several(*, units: set[str]) -> set[str]:
         return units
 
+    def endless(*, most: float = math.inf) -> float:
+        return most
+
     write("made: {}\nlisted: {units: [a, b]}\n")
     for key, build, found in (
         ("made", chosen, "kind: Object of type Kind is not JSON serializable"),
+        ("made", endless, "most: Out of range float values are not JSON compliant"),
         ("listed", several, "units: Object of type set is not JSON serializable"),
     ):
         message = refusal(lambda: config.arguments(FILE, key, build))  # noqa: B023 called at once

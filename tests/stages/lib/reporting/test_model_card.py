@@ -92,6 +92,20 @@ def test_it_tells_leaks_and_conflicts_as_the_page_does(card: str, tmp_path: Path
     assert "\n1 image occurs more than once with different labels.\n" in data
 
 
+def test_it_claims_no_validation_images_where_none_were_held_out(card: str, tmp_path: Path) -> None:
+    assert "The validation images were watched" in card
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "reports/train/run.json"
+    text = path.read_text(encoding="utf-8")
+    assert '"validation": 2' in text
+    path.write_text(text.replace('"validation": 2', '"validation": 0'), encoding="utf-8")
+    done = plot_inputs.run_plot(tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = " ".join(Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8").split())
+    assert "No validation images were held out. All figures here are" in found
+    assert "were watched" not in found
+
+
 def test_it_says_how_images_were_brought_to_their_size(card: str, tmp_path: Path) -> None:
     assert "so from 0 to 1. The model does the rest itself." in card
     plot_inputs.write(tmp_path)

@@ -29,6 +29,18 @@ def test_no_other_temperature_has_a_lower_loss() -> None:
         assert temperature.loss(logits / other, labels) >= lowest - 1e-9
 
 
+@pytest.mark.usefixtures("tensorflow")
+def test_a_layer_of_the_network_may_be_called_temperature() -> None:
+    import keras
+
+    inputs = keras.Input((2, 2))
+    x = keras.layers.Rescaling(2.0, name="temperature")(keras.layers.Flatten()(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(2)(x))
+    images = np.random.default_rng(0).random((20, 2, 2), np.float32)
+    made, _ = temperature.calibrated(network, images, np.arange(20) % 2)
+    assert made.layers[-1].name == "temperature_"
+
+
 def test_the_loss_by_hand() -> None:
     logits = np.log(np.array([[0.2, 0.8], [0.5, 0.5]]))
     expected = -(np.log(0.8) + np.log(0.5)) / 2
