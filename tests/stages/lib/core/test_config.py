@@ -362,7 +362,7 @@ def test_arguments_of_types_that_msgspec_makes_and_yaml_lacks_are_refused() -> N
         ("listed", several, "units: Object of type set is not JSON serializable"),
     ):
         message = refusal(lambda: config.arguments(FILE, key, build))  # noqa: B023 called at once
-        assert f"an argument's type that no YAML file can state: {found}." in message
+        assert f"an argument's type that no YAML file can state: {found}" in message
 
 
 def test_a_default_that_is_a_list_is_of_each_result_alone() -> None:
