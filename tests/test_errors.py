@@ -1114,6 +1114,32 @@ def network(ending: str, arguments: str = "", head: str = "") -> Callable[[World
     return act
 
 
+def watched(line: str, **settings: Any) -> Callable[[World], str]:
+    """The error of a stage of one's own with this line, which declares its code and an out."""
+
+    def act(world: World) -> str:
+        (world.folder / "tables").mkdir(parents=True)
+        for name in ("helper.py", "table.csv"):
+            (world.folder / name).touch()
+        (world.folder / "params.yaml").write_text("own: {colour: red}\n", encoding="utf-8")
+        own = {"cmd": "python -m own", "deps": ["own.py"], "outs": ["own.txt"], **settings}
+        text = yaml.safe_dump({"stages": {"own": own}})
+        (world.folder / "dvc.yaml").write_text(text, encoding="utf-8")
+        code = f"""import os, socket, subprocess
+from stages.lib.core import config, stage
+def main(_):
+    {line}
+if __name__ == "__main__":
+    stage.run(lambda: None, main)
+"""
+        (world.folder / "own.py").write_text(code, encoding="utf-8")
+        done = execute([sys.executable, "-m", "own"], world.folder, PYTHONPATH=str(ROOT))
+        assert done.code == 1
+        return done.message
+
+    return act
+
+
 OWN_LAYER = """class Own(layers.Layer):
     def call(self, inputs):
         return 2 * inputs"""
@@ -1152,6 +1178,18 @@ ACTS: dict[str, Callable[[World], str]] = {
     ),
     "stages/models/own.py: build: expected a model that loads again …": network(
         "keras.Model(i, layers.Dense(classes)(Own()(x)))", head=OWN_LAYER
+    ),
+    "own.py:…: opens table.csv, which own does not declare.…": watched("open('table.csv')"),
+    "own.py:…: lists the folder tables, which …": watched("os.listdir('tables')"),
+    "own.py:…: imports helper.py, which …": watched("import helper"),
+    "own.py:…: writes other.txt, which …": watched("open('other.txt', 'w')"),
+    "own.py:…: reads params.yaml: all of it, which …": watched("config.read('params.yaml')"),
+    "own.py:…: starts git, which …": watched("subprocess.run(['git'])"),
+    "own.py:…: connects to localhost, which …": watched(
+        "socket.create_connection(('localhost', 9))"
+    ),
+    "dvc.yaml: stages.own.wdir: expected cmd, deps, params and outs only, …": watched(
+        "pass", wdir="."
     ),
     "…: not installed for …": not_installed,
     "a warning was made an error by PYTHONWARNINGS or -W: …": warning_as_error,
@@ -1394,6 +1432,16 @@ def compare_nowhere(repository: Repository) -> Finished:
     return repository.run("python", "-m", "tools.compare", "nowhere")
 
 
+def seeded(old: str, new: str) -> Callable[[Repository], Finished]:
+    """The end of tools.seeds when a text in params.yaml was replaced."""
+
+    def act(repository: Repository) -> Finished:
+        repository.edit("params.yaml", old, new)
+        return repository.run("python", "-m", "tools.seeds", "2")
+
+    return act
+
+
 COMMANDS: dict[str, Callable[[Repository], Finished]] = {
     "…is not a git repository…": without_git,
     "…Unable to acquire lock…": locked,
@@ -1415,6 +1463,10 @@ COMMANDS: dict[str, Callable[[Repository], Finished]] = {
     "No remote provided and no default remote set…": no_remote,
     "…expected a Git repository, found none …": compare_without_git,
     "…nowhere…": compare_nowhere,
+    "…params.yaml: train.seed: expected an integer from 0, found …": seeded(
+        "  seed: 1\n  threads", "  seed: one\n  threads"
+    ),
+    "…train.seed 1: … failed; …": seeded("dataset: digits", "dataset: digit"),
 }
 
 

@@ -171,8 +171,7 @@ def obstacle_to_loading(model: "keras.Model") -> str | None:
 def not_finite(model: "keras.Model") -> str | None:
     """The path of the first variable that holds NaN or an infinity, or None."""
     for variable in model.variables:
-        value = variable.numpy()
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        if not np.isfinite(variable.numpy()).all():
             return str(variable.path)
     return None
 

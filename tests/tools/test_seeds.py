@@ -155,7 +155,7 @@ def test_a_seed_that_is_none_is_an_error(
 ) -> None:
     write(project / "params.yaml", {"train": {"seed": seed}})
     assert seeds.main(["2"]) == 1
-    assert "params.yaml: train.seed: expected a whole number from 0" in capsys.readouterr().err
+    assert "params.yaml: train.seed: expected an integer from 0, found " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "101", "three"])

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib.core import config, errors
+from stages.lib.core import config, errors, yaml_file
 from stages.lib.core.errors import UserError
 from stages.lib.reporting.alt_text import percent
 from tools.compare import dvc_state, evidence, revisions, scores, sides
@@ -75,7 +75,10 @@ def _run(count: int, revision: str | None, jobs: int) -> None:
         _copy(base.commit if base else None, first)
         start = _seed(first)
         if start + count - 1 > _LAST_SEED:
-            raise UserError(f"params.yaml: train.seed: expected one that {count - 1} follow.")
+            raise UserError(
+                f"params.yaml: train.seed: expected {_LAST_SEED - count + 1} at most, as {count} "
+                f"seeds are trained from it on, found {start}.\nLower one of them and run again."
+            )
         seeds = list(range(start, start + count))
         folders = [first, *(Path(temporary) / str(at) for at in range(2, min(jobs, count) + 1))]
         for folder in folders[1:]:
@@ -121,7 +124,10 @@ def _seed(folder: Path) -> int:
     train = config.read(str(folder / config.PARAMS)).get("train")
     seed = train.get("seed") if isinstance(train, dict) else None
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UserError(f"params.yaml: train.seed: expected a whole number from 0, found {seed}.")
+        raise UserError(
+            f"params.yaml: train.seed: expected an integer from 0, found {yaml_file.show(seed)}.\n"
+            "Set it to one and run again."
+        )
     return seed
 
 
@@ -195,7 +201,10 @@ def _target(folder: Path) -> str:
     for name, stage in stages.items() if isinstance(stages, dict) else ():
         if sides.PREDICTIONS in str(stage.get("outs")):
             return str(name)
-    raise UserError(f"dvc.yaml: expected a stage with the output {sides.PREDICTIONS}, found none.")
+    raise UserError(
+        f"dvc.yaml: expected a stage with the output {sides.PREDICTIONS}, found none.\n"
+        "`git diff dvc.yaml` shows what changed."
+    )
 
 
 def _spread(name: str, trained: dict[int, Labels]) -> str:

@@ -205,10 +205,11 @@ def test_a_model_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> N
         model_file.load(path)
 
 
-def test_weights_that_are_not_finite_are_named() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_that_are_not_finite_are_named(dtype: str) -> None:
     import keras
 
-    layers = [keras.Input((2,)), keras.layers.Dense(2, name="last")]
+    layers = [keras.Input((2,)), keras.layers.Dense(2, dtype=dtype, name="last")]
     model = keras.Sequential(layers, name="net")
     assert model_file.not_finite(model) is None
     model.layers[-1].kernel.assign([[0, 1], [np.inf, 0]])
