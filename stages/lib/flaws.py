@@ -7,6 +7,8 @@ leaks and conflicts, and tells the rest.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stages.lib.wording import counted
+
 
 @dataclass(frozen=True)
 class Flaw:
@@ -35,13 +37,13 @@ def flaws(metrics: Mapping[str, int]) -> Sequence[Flaw]:
         if count:
             verb = "is" if count == 1 else "are"
             sentence = (
-                f"{count:,} of {_counted(images, f'{split} image')} {verb} in {earlier} split too, "
+                f"{count:,} of {counted(images, f'{split} image')} {verb} in {earlier} split too, "
                 "equal in every pixel."
             )
             found.append(Flaw(sentence, "duplicates", fails=True))
     if count := metrics["conflicts"]:
         verb = "occurs" if count == 1 else "occur"
-        sentence = f"{_counted(count, 'image')} {verb} more than once with different labels."
+        sentence = f"{counted(count, 'image')} {verb} more than once with different labels."
         found.append(Flaw(sentence, "duplicates", fails=True))
     for name, lack in (
         ("untrained_classes", "no training image: no model can learn what is not shown to it."),
@@ -49,15 +51,10 @@ def flaws(metrics: Mapping[str, int]) -> Sequence[Flaw]:
     ):
         if count := metrics[name]:
             verb = "has" if count == 1 else "have"
-            sentence = f"{count:,} of {_counted(metrics['classes'], 'class')} {verb} {lack}"
+            sentence = f"{count:,} of {counted(metrics['classes'], 'class')} {verb} {lack}"
             found.append(Flaw(sentence, "classes", fails=False))
     if count := metrics["unreadable_files"]:
         verb = "was" if count == 1 else "were"
-        sentence = f"{_counted(count, 'file')} could not be read as an image and {verb} left out."
+        sentence = f"{counted(count, 'file')} could not be read as an image and {verb} left out."
         found.append(Flaw(sentence, "unreadable", fails=False))
     return found
-
-
-def _counted(count: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from stages.lib.core import config
 from stages.lib.metrics import confusion_matrix
-from stages.lib.reporting.alt_text import percent
+from stages.lib.wording import percent
 from tools.compare import dvc_state, evidence, scores, sides
 from tools.compare.accuracy import ClassTest, Test, by_class, paired, unpaired
 from tools.compare.evidence import Evidence, Verdict

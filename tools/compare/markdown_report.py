@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from stages.lib.reporting.alt_text import percent
+from stages.lib.wording import percent
 from tools.compare import markdown, scores, sections, statistics
 from tools.compare.accuracy import Test
 from tools.compare.comparison import MORE, Comparison

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from stages.lib.core import config
-from stages.lib.reporting.alt_text import counted, percent
+from stages.lib.wording import counted, percent
 from tools.compare import dvc_state, evidence, markdown, revisions, scores, sides
 from tools.compare.accuracy import ClassTest
 from tools.compare.comparison import ABSENT, Comparison, class_name, matrices

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from stages.lib.core import config, errors, yaml_file
 from stages.lib.core.errors import UserError
-from stages.lib.reporting.alt_text import percent
+from stages.lib.wording import percent
 from tools.compare import dvc_state, evidence, revisions, scores, sides
 from tools.compare.sides import Labels
 from tools.lib.git import git

@@ -1,6 +1,5 @@
 """What the figures show, in words with numbers, for those who do not see them."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,17 +8,11 @@ import numpy.typing as npt
 from stages.lib.metrics import Calibration, PerClass
 from stages.lib.reporting.data_tables import Look
 from stages.lib.reporting.stage_outputs import Confusion, Predictions
+from stages.lib.wording import counted, percent
 
 Floats = npt.NDArray[np.float64]
 
 _LONG = 40  # entries after which a list in an alt text is cut; tables on the page hold them all
-
-
-def percent(proportion: float, digits: int = 2) -> str:
-    """A proportion as ``97.79 %``, its parts never broken apart; NaN, of no images, is a dash."""
-    if math.isnan(proportion):
-        return "–"
-    return f"{100 * proportion:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def raw_image(
@@ -125,11 +118,6 @@ def none_misclassified(images: int) -> str:
 
 def _course(name: str, first: str, last: str) -> str:
     return f"{name} {last}" if first == last else f"{name} from {first} to {last}"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: ``1 image``, ``1,000 images``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _listed(entries: Sequence[str]) -> str:

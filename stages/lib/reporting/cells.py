@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable
 
-from stages.lib.reporting.alt_text import percent
 from stages.lib.reporting.page import Cell
+from stages.lib.wording import percent
 
 
 def texts(values: Iterable[object]) -> list[Cell]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from stages.lib.flaws import flaws
 from stages.lib.reporting import cells
-from stages.lib.reporting.alt_text import counted
 from stages.lib.reporting.data_tables import SPLITS, Data, Place, Size
 from stages.lib.reporting.page import Cell, Table
+from stages.lib.wording import counted
 
 Names = Callable[[Iterable[int]], list[Cell]]  # class names as the page shows them, by label
 

@@ -9,7 +9,7 @@ import numpy as np
 from stages.lib.flaws import flaws
 from stages.lib.metrics import wilson_interval
 from stages.lib.reporting import data_tables, page, report, stage_outputs
-from stages.lib.reporting.alt_text import counted, percent
+from stages.lib.wording import counted, percent
 
 TEMPLATE = "model_card.md.jinja"
 _MOST = 5  # confusions, and labels worth a second look

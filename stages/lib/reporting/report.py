@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from stages.lib.metrics import Calibration, PerClass
 from stages.lib.reporting import alt_text, cells, data_sections, drawing, page, stage_outputs
-from stages.lib.reporting.alt_text import counted, percent
 from stages.lib.reporting.confusion_matrix import shown_classes
 from stages.lib.reporting.data_tables import Data
 from stages.lib.reporting.page import Cell, Table
+from stages.lib.wording import counted, percent
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,13 +12,6 @@ def plain(text: str) -> str:
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_numbers() -> None:
-    assert alt_text.percent(0.97791) == "97.79\N{NO-BREAK SPACE}%"
-    assert plain(alt_text.percent(1, 0)) == "100 %"
-    assert alt_text.counted(1, "image") == "1 image"
-    assert alt_text.counted(10000, "image") == "10,000 images"
-
-
 def test_raw_image() -> None:
     assert alt_text.raw_image("shirt", (28, 28), (0, 253), 255) == (
         "The first training image, of class shirt: 28 by 28 values from 0 to 253, beside a colour "
