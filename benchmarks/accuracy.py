@@ -42,7 +42,7 @@ Row = dict[str, str]
 
 
 def key(recipe: str, folder: Path = ROOT) -> str:
-    """A digest of the recipe and all that its result depends on, as dvc.yaml declares it."""
+    """A digest of the recipe, the catalogue, the versions and the code that dvc.yaml declares."""
     path = folder / "recipes" / f"{recipe}.yaml"
     architecture = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["architecture"]
     stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -36,7 +36,9 @@ class Params(config.Schema, frozen=True):
 
     validation_fraction: Annotated[
         float,
-        Meta(ge=0, lt=1, description="fraction of the training images held out, by class"),
+        Meta(
+            ge=0, lt=1, description="fraction of the training images held out, of arrays by class"
+        ),
     ] = 0.1
     seed: Annotated[int, Meta(ge=0, le=4294967295, description="draws the held-out images")] = 1
     test_fraction: Annotated[
@@ -48,7 +50,9 @@ class Params(config.Schema, frozen=True):
         | Annotated[list[Side], Meta(min_length=2, max_length=2, description="height and width")]
         | None
     ) = None
-    colour: Literal["grey", "rgb"] | None = None
+    colour: Annotated[
+        Literal["grey", "rgb"] | None, Meta(description="of the images; null leaves it")
+    ] = None
     resize: Annotated[
         Literal["pad", "crop", "stretch"],
         Meta(description="pad and crop keep the proportions"),

@@ -103,7 +103,10 @@ class Params(config.Schema, frozen=True):
     monitor: Annotated[
         best.Monitor, Meta(description="what is lowest or highest in the best epoch")
     ] = "val_loss"
-    patience: Annotated[int, Meta(ge=1, le=10000)] | None = None  # epochs without a better one
+    patience: Annotated[
+        Annotated[int, Meta(ge=1, le=10000)] | None,
+        Meta(description="epochs without a better one after which training ends"),
+    ] = None
     temperature: Annotated[
         Literal["none", "validation"],
         Meta(description="the split by which the logits are scaled, once trained"),

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from stages.download import OWN
 from stages.lib import model_file
-from stages.lib.core import config, errors
+from stages.lib.core import config
 from stages.lib.core.errors import UserError
 from stages.lib.data import catalogue
-from tools.lib import own_files
+from tools.lib import command, own_files
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -112,10 +112,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError, MemoryError) as error:
-        sys.exit(f"ERROR: {errors.message(error)}")
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(command.ended(main))

@@ -6,8 +6,11 @@ then marks a misspelt key or value as it is typed.
 
 import argparse
 import importlib
+import inspect
 import json
+import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +20,7 @@ import msgspec
 from stages.lib import architectures
 from stages.lib.core import config, files, versions
 from stages.lib.data import catalogue, formats
+from tools.lib import command
 
 SCHEMAS = Path("schemas")
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -30,11 +34,15 @@ def params() -> dict[str, Any]:
     sections = {name.rpartition(".")[2]: importlib.import_module(name).Params for name in stages}
     types = [*models.values(), *sections.values()]
     parts = {kind: _inline(kind) for kind in types}
+    for name, kind in models.items():
+        for argument, words in _descriptions(architectures.builder(name)).items():
+            if argument in parts[kind]["properties"]:
+                parts[kind]["properties"][argument]["description"] = words
     datasets = [str(name) for name in config.read(config.DATASETS)]
     weights = [str(name) for name in config.read(config.WEIGHTS)]
     model = {
         "architecture": {"enum": names, "description": "A module of stages/models/"},
-        "output": {"enum": ["logits", "softmax"]},
+        "output": {"enum": ["logits", "softmax"], "description": "What the network ends in"},
         "weights": {"enum": weights, "description": "An entry of weights.yaml"},
         **{name: parts[kind] for name, kind in models.items()},
     }
@@ -75,6 +83,15 @@ def environment() -> dict[str, Any]:
     return {"$schema": DRAFT, "title": "environment.yaml", **_section(packages, [])}
 
 
+def _descriptions(function: Callable[..., Any]) -> dict[str, str]:
+    """What a docstring says of arguments, by their names, in the section ``Args:``."""
+    section = re.search(r"^Args:\n((?: .*\n|\n)*)", f"{inspect.getdoc(function)}\n", re.MULTILINE)
+    found = re.findall(
+        r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", section[1] if section else "", re.MULTILINE
+    )
+    return {name: " ".join(words.split()) for name, words in found}
+
+
 def _section(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {
         "type": "object",
@@ -113,9 +130,15 @@ def texts() -> dict[str, str]:
     }
 
 
-def main() -> None:
-    """Writes schemas/, without TensorFlow: only the types of the stages are looked at."""
-    argparse.ArgumentParser(prog="python -m tools.schema", description=__doc__).parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes schemas/; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.schema", description=__doc__)
+    parser.parse_args(arguments)
+    return command.ended(_write)
+
+
+def _write() -> None:
+    """Without TensorFlow: only the types of the stages are looked at."""
     for library in ("keras", "tensorflow"):
         sys.modules.setdefault(library, mock.MagicMock())
     SCHEMAS.mkdir(exist_ok=True)
@@ -126,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -79,7 +79,7 @@ def per_class(confusion: npt.NDArray[np.int64]) -> PerClass:
 
 
 def per_class_of_counts(correct: Labels, predicted: Labels, actual: Labels) -> PerClass:
-    """The same from K numbers each of images: rightly predicted as a class, all such, all of it."""
+    """The same from K numbers each of images: correct of a class, all predicted, all of it."""
     with np.errstate(invalid="ignore"):
         return PerClass(
             precision=correct / predicted,

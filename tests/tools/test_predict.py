@@ -212,16 +212,16 @@ def test_an_image_of_another_size_is_fitted_as_the_model_says(
 ) -> None:
     metadata = model_fixtures.metadata((6, 6, 3))
     metadata = msgspec.structs.replace(metadata, resize=resize, background=background)
-    prepare = image_files.preparation(metadata, invert=False, raw=False)
+    prepare = image_files.preparation(classifier.MODEL, metadata, invert=False, raw=False)
     wide = png(np.full((20, 60), 255, np.uint8))  # grey, for a model of colours
     image = prepare(image_files.Source("wide.png", lambda: wide)).image
     assert image.shape == (6, 6, 3)
     assert image[[0, 2, 5], 3, 0].tolist() == [value / 255 for value in column]
     dark = png(np.zeros((20, 60), np.uint8))
-    inverted = image_files.preparation(metadata, invert=True, raw=False)
+    inverted = image_files.preparation(classifier.MODEL, metadata, invert=True, raw=False)
     found = inverted(image_files.Source("dark.png", lambda: dark))
     assert (found.image == image).all()
-    uninverted = image_files.preparation(metadata, invert=False, raw=False)
+    uninverted = image_files.preparation(classifier.MODEL, metadata, invert=False, raw=False)
     assert (uninverted(image_files.Source("dark.png", lambda: dark)).inverse == image).all()
 
 

@@ -14,11 +14,10 @@ import urllib.parse
 from collections.abc import Sequence
 
 from stages.download import OWN
-from stages.lib.core import config, errors
-from stages.lib.core.errors import UserError
+from stages.lib.core import config
 from tools.add_dataset import catalogue_entry, contents
 from tools.add_dataset.contents import Contents
-from tools.lib import own_files
+from tools.lib import command, own_files
 
 
 def name_for(source: str) -> str:
@@ -91,10 +90,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError, MemoryError) as error:
-        sys.exit(f"ERROR: {errors.message(error)}")
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(command.ended(main))

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.lib.core import files, pipeline
-from stages.lib.core.errors import UserError
 from tools.audit import hermetic, leaks, lock, mend, repair, rules
 from tools.audit.finding import Finding
+from tools.lib import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,24 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choice.add_argument("--lock", action="store_true", help="is dvc.lock up to date?")
     choice.add_argument("--data", action="store_true", help="are there leaks or conflicts?")
     options = parser.parse_args(arguments)
-    root = Path.cwd()
-    try:
-        if options.hermetic:
-            findings, notes = hermetic.check(root)
-            return _report(findings, "every stage makes the same of its deps alone", notes)
-        if options.mend:
-            return mend.run(root)
-        if options.data:
-            findings, advice = leaks.check(root)
-            fine = "no leak between the splits and no conflict of labels"
-            return _report(findings, fine, advice)
-        if options.lock:
-            findings, advice = lock.check(root)
-            return _report(findings, f"{pipeline.LOCK} and what is in Git are up to date", advice)
-        return _report(*_declared(root, options.fix))
-    except UserError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 1
+    return command.ended(lambda: _run(Path.cwd(), options))
+
+
+def _run(root: Path, options: argparse.Namespace) -> int:
+    if options.hermetic:
+        findings, notes = hermetic.check(root)
+        return _report(findings, "every stage makes the same of its deps alone", notes)
+    if options.mend:
+        return mend.run(root)
+    if options.data:
+        findings, advice = leaks.check(root)
+        fine = "no leak between the splits and no conflict of labels"
+        return _report(findings, fine, advice)
+    if options.lock:
+        findings, advice = lock.check(root)
+        return _report(findings, f"{pipeline.LOCK} and what is in Git are up to date", advice)
+    return _report(*_declared(root, options.fix))
 
 
 def _declared(root: Path, fix: bool) -> tuple[list[Finding], str, list[str]]:

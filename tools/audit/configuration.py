@@ -22,7 +22,7 @@ def load(root: Path, file: str) -> dict[str, Any]:
         UserError: It is not such a file.
     """
     path = root / file
-    content = yaml_file.parse(path.read_text(encoding="utf-8"), file) if path.is_file() else {}
+    content = yaml_file.parse(yaml_file.text_of(path, file), file) if path.is_file() else {}
     if not isinstance(content, dict):
         raise UserError(f"{file}: expected keys and values, found {str(content)[:60]}.")
     return content

@@ -2,8 +2,9 @@
 
 import ast
 import hashlib
-import subprocess
 from pathlib import Path
+
+from tools.lib.git import git
 
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _DEPTH = 200  # commits of a file that are looked through
@@ -46,9 +47,10 @@ def _code(source: bytes, docstrings: bool) -> str:
 
 def _content(root: Path, path: str, digest: str) -> bytes | None:
     """The version of a file that has an MD5: the one staged, the one of HEAD, or an older one."""
-    log = _git(root, b"", "log", f"--max-count={_DEPTH}", "--format=%H", "--", path).decode()
+    limit = f"--max-count={_DEPTH}"
+    log = git("log", limit, "--format=%H", "--", path, folder=root).stdout.decode()
     names = "".join(f"{revision}:./{path}\n" for revision in ("", "HEAD", *log.split()))
-    answer = _git(root, names.encode(), "cat-file", "--batch")
+    answer = git("cat-file", "--batch", folder=root, text=names.encode()).stdout
     while answer:
         header, _, rest = answer.partition(b"\n")
         size = int(header.split()[-1]) if b" blob " in header else -1
@@ -56,8 +58,3 @@ def _content(root: Path, path: str, digest: str) -> bytes | None:
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == digest:
             return content
     return None
-
-
-def _git(root: Path, given: bytes, *arguments: str) -> bytes:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, input=given, capture_output=True, check=False).stdout  # noqa: S603 own words

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+from stages.lib.core import yaml_file
 from tools.audit.finding import Finding
 
 ENVIRONMENT = "environment.yaml"
@@ -90,7 +91,7 @@ def drift(root: Path, versions: dict[str, str]) -> Iterator[Finding]:
 def pins(root: Path) -> dict[str, str]:
     """The packages of requirements.txt and the versions that they are pinned to."""
     path = root / REQUIREMENTS
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = yaml_file.text_of(path, REQUIREMENTS) if path.is_file() else ""
     pattern = r"^\s*([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([^\s;#]+)"
     return {normal(name): version for name, version in re.findall(pattern, text, re.MULTILINE)}
 

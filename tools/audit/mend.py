@@ -1,5 +1,6 @@
 """Outputs that are not what dvc.lock recorded, removed from the working folder and DVC's cache."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def _cache(root: Path) -> Path:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "cache", "dir"],
         cwd=root,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         encoding="utf-8",
         check=False,

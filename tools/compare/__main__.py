@@ -7,14 +7,13 @@ fails, and 3 when none fails and one is not known.
 """
 
 import argparse
-import io
 import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stages.lib.core import config, errors, files
+from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
 from tools.compare import (
     comparison,
@@ -33,6 +32,7 @@ from tools.compare.accuracy import Test
 from tools.compare.comparison import Comparison
 from tools.compare.declared import Declared
 from tools.compare.revisions import Base
+from tools.lib import command
 
 FOLDER = Path("reports/comparison")
 REPORT = FOLDER / "report.md"
@@ -44,17 +44,14 @@ FAIL, NOT_KNOWN = 1, 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the report; gives the exit status."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # Windows, whose consoles lack some letters
-    try:
-        written = gate.read() if options.gate else gate.Rules()
-        if options.gate and written == gate.Rules():
-            print(f"Gate: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
-        return _run(options, _with_options(written, options))
-    except (UserError, OSError, MemoryError) as error:
-        print(f"ERROR: {errors.message(error)}", file=sys.stderr)
-        return 1
+    return command.ended(lambda: _judge(options))
+
+
+def _judge(options: argparse.Namespace) -> int:
+    written = gate.read() if options.gate else gate.Rules()
+    if options.gate and written == gate.Rules():
+        print(f"Gate: {gate.FILE} is missing or asks for nothing.", file=sys.stderr)
+    return _run(options, _with_options(written, options))
 
 
 def _parser() -> argparse.ArgumentParser:

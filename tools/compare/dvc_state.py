@@ -68,11 +68,9 @@ def read_lock(path: Path) -> Lock:
         UserError: There is none, or it is not one.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = yaml_file.text_of(path, path.as_posix())
     except FileNotFoundError:
         raise UserError(f"{path.as_posix()}: not found") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path.as_posix()}: not valid YAML: {error}") from None
     stages = parse(text, path).get("stages")
     if not isinstance(stages, dict):
         raise UserError(f"{path.as_posix()}: holds no stages")

@@ -6,14 +6,11 @@ hold HTML entities, so that what a user named is text here as well.
 """
 
 import base64
-import hashlib
 import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import jinja2
 
 from stages.lib.reporting import page
 
@@ -62,16 +59,8 @@ def write(report: str, figures: Mapping[str, bytes]) -> str:
     parts = _parts(blocks, figures)
     heading = html.unescape(title.removeprefix("## "))
     summary = parts[0].blocks.pop(0).text if parts[0].blocks[0].text else ""
-    environment = jinja2.Environment(
-        autoescape=True,
-        keep_trailing_newline=True,
-        loader=jinja2.FileSystemLoader([_TEMPLATES, page.TEMPLATES], encoding="utf-8"),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    style = (page.TEMPLATES / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    environment = page.environment(_TEMPLATES, page.TEMPLATES, of_markup=True)
+    style = page.source("style.css")
     return environment.get_template("comparison.html.jinja").render(
         title=heading,
         kicker="Comparison of two states of the project",
@@ -80,8 +69,7 @@ def write(report: str, figures: Mapping[str, bytes]) -> str:
         sections={part.name: _short(part.title) for part in parts},
         style=style,
         script="",
-        policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'",
+        policy=page.policy(style),
     )
 
 

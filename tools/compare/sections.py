@@ -91,6 +91,11 @@ def _metrics_table(title: str, measures: Sequence[Measure], of: Comparison, part
             "Before and after are of the training that dvc.lock names; the last column is of all, "
             "with the 95 % interval of the difference of their means."
         )
+    elif part == "metrics" and of.evidence:
+        missing.append(
+            "The last column has the 95 % interval of Student's t over the test images, which is "
+            "nearly that of other methods."
+        )
     return "\n\n".join([table, *missing])
 
 
@@ -334,7 +339,7 @@ def classes(of: Comparison) -> str:
     if beyond:
         words = f"{len(beyond)} differ by more than the choice of test images explains"
     header = ["Class", "Images", "Correct before", after_title(of, "Correct after")]
-    header += ["Difference", "p", "corrected p", ""]
+    header += ["Difference", "p", "corrected p", "Verdict"]
     note = (
         "over the trainings and the test images"
         if both

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.lib import split_file
-from stages.lib.core import errors, files
+from stages.lib.core import files
 from stages.lib.core.errors import UserError
 from tools.export import agreement, latency
 from tools.export.formats import FORMATS, Format, with_probabilities
-from tools.lib import classifier
+from tools.lib import classifier, command
 
 EXPORTS = Path("exports")
 TEST = Path("data/normalized/test.npz")
@@ -25,11 +25,7 @@ TEST = Path("data/normalized/test.npz")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the exports and their table; gives the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        return _export_all(options)
-    except (UserError, OSError, MemoryError) as error:
-        print(f"ERROR: {errors.message(error)}", file=sys.stderr)
-        return 1
+    return command.ended(lambda: _export_all(options))
 
 
 def _export_all(options: argparse.Namespace) -> int:
@@ -58,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: python -m tools.export litert",
     )
     parser.add_argument(
-        "formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)} (default: all)"
+        "formats",
+        nargs="*",
+        metavar="FORMAT",
+        help=f"of {', '.join(FORMATS)} (default: all whose packages are installed)",
     )
     parser.add_argument(
         "--threads", type=_threads, default=1, metavar="N", help="of each runtime (default: 1)"

@@ -102,7 +102,7 @@ def _write_saved_model(model: Any, metadata: model_file.Metadata, path: Path) ->
     _export(model, metadata, path, "tf_saved_model")
     extra = path / "assets.extra"  # where TensorFlow keeps what its loaders pass over
     extra.mkdir()
-    (extra / NAME).write_text(as_json(metadata) + "\n", encoding="utf-8")
+    (extra / NAME).write_text(as_json(metadata) + "\n", encoding="utf-8", newline="\n")
 
 
 def _open_saved_model(path: Path, _: int) -> Run:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import shutil
 import signal
@@ -169,7 +170,12 @@ def refresh_schemas() -> None:
 def run(*command: str) -> str:
     """Runs a module and returns why it failed; empty when it did not."""
     done = subprocess.run(  # noqa: S603 commands of this file
-        [sys.executable, "-m", *command], capture_output=True, encoding="utf-8", check=False
+        [sys.executable, "-m", *command],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     first = done.stderr.strip().partition("\n")[0]  # a traceback of DVC's may come behind it
     reason = " ".join(first.split()).removeprefix("ERROR: ").rstrip(".")

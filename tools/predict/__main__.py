@@ -8,7 +8,7 @@ class that is drawn alike. Exit status: 0, 1 where a file could not be read, 2 o
 """
 
 import argparse
-import os
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from stages.lib import model_file
 from stages.lib.core.errors import UserError
 from stages.lib.training import typicality
-from tools.lib import classifier
+from tools.lib import classifier, command
 from tools.predict import answers, image_files
 from tools.predict.answers import Answer
 from tools.predict.image_files import Source
@@ -30,28 +30,21 @@ _BATCH_BYTES = 1 << 28
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the answers; gives the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        failures: dict[str, None] = {}  # each once: all behind a damaged place say the same
-        listed = list(_listed(options.files, failures))
-        if not listed:  # TensorFlow need not start
-            return _tell(failures)
-        trained = classifier.load(options.model, threads=1)
-        prepare = image_files.preparation(trained.metadata, options.invert, options.raw)
-        found = list(_classify(_with_bar(listed), prepare, trained, failures))
-    except UserError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"ERROR: {error.filename}: {error.strerror}.\nMend that.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
-    try:
-        if found or not failures:
-            print(answers.FORMATS[options.format](found, options.top), end="", flush=True)
-    except BrokenPipeError:  # nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return command.ended(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    failures: dict[str, None] = {}  # each once: all behind a damaged place say the same
+    listed = list(_listed(options.files, failures))
+    if not listed:  # TensorFlow need not start
+        return _tell(failures)
+    trained = classifier.load(options.model, threads=1)
+    prepare = image_files.preparation(options.model, trained.metadata, options.invert, options.raw)
+    found = list(_classify(_with_bar(listed), prepare, trained, failures))
+    if found or not failures:
+        if options.format != "table" and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # for programs, whatever the console has
+        print(answers.FORMATS[options.format](found, options.top), end="", flush=True)
     return _tell(failures)
 
 

@@ -55,6 +55,11 @@ def find(file: str) -> Iterator[Source]:
     """
     path = Path(file)
     if file == STDIN:
+        if sys.stdin is None:
+            raise UserError(
+                f"{STDIN}: expected an image on the standard input, found it closed.\n"
+                "Pipe one into it, or name a file."
+            )
         yield Source(STDIN, sys.stdin.buffer.read)
     elif path.is_dir():
         names = sorted(
@@ -99,11 +104,12 @@ def _check(file: str, count: int) -> None:
         )
 
 
-def preparation(metadata: model_file.Metadata, invert: bool, raw: bool) -> Prepare:
+def preparation(path: Path, metadata: model_file.Metadata, invert: bool, raw: bool) -> Prepare:
     """The function that makes of an image file what the model takes.
 
     Args:
-        metadata: What the model's file says.
+        path: The model's file, for messages.
+        metadata: What it says.
         invert: Whether dark becomes light.
         raw: Whether the file holds raw values of the data set, from 0 to its ``pixel_max``.
 
@@ -113,7 +119,7 @@ def preparation(metadata: model_file.Metadata, invert: bool, raw: bool) -> Prepa
     shape = tuple(metadata.input_shape)
     if shape[2:] not in ((), (1,), (3,)):
         raise UserError(
-            f"models/model.keras: expected a model of images with 1 or 3 channels, found {shape}.\n"
+            f"{path.as_posix()}: expected a model of images with 1 or 3 channels, found {shape}.\n"
             "Image files have no others; call the model on arrays."
         )
     background = round(decoding.WHITE * metadata.background)

@@ -9,6 +9,7 @@ tree stays as it is. Exit status: 0, 1 on an error, 2 on a wrong option, 130 whe
 import argparse
 import collections
 import concurrent.futures
+import re
 import shutil
 import statistics
 import subprocess
@@ -18,11 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib.core import config, errors, yaml_file
+from stages.lib.core import config, yaml_file
 from stages.lib.core.errors import UserError
 from stages.lib.wording import percent
 from tools.compare import dvc_state, evidence, revisions, scores, sides
 from tools.compare.sides import Labels
+from tools.lib import command
 from tools.lib.git import git
 
 MOST = 100
@@ -33,15 +35,10 @@ _LOG_LINES = 12  # of a failed run that are shown
 def main(arguments: Sequence[str] | None = None) -> int:
     """Makes sure that the trainings exist; gives the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        _run(options.count, options.revision, options.jobs)
-    except (UserError, OSError, MemoryError) as error:
-        print(f"ERROR: {errors.message(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted: the same command goes on after the last training.", file=sys.stderr)
-        return 130
-    return 0
+    return command.ended(
+        lambda: _run(options.count, options.revision, options.jobs),
+        "Interrupted: the same command goes on after the last training.",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,21 +68,18 @@ def _run(count: int, revision: str | None, jobs: int) -> None:
     cache = dvc_state.cache_folder()
     base = revisions.find_base(revision) if revision else None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        first = Path(temporary) / "1"
-        _copy(base.commit if base else None, first)
-        start = _seed(first)
-        if start + count - 1 > _LAST_SEED:
-            raise UserError(
-                f"params.yaml: train.seed: expected {_LAST_SEED - count + 1} at most, as {count} "
-                f"seeds are trained from it on, found {start}.\nLower one of them and run again."
-            )
-        seeds = list(range(start, start + count))
-        folders = [first, *(Path(temporary) / str(at) for at in range(2, min(jobs, count) + 1))]
-        for folder in folders[1:]:
-            shutil.copytree(first, folder)
-        for folder in folders:
-            _share_cache(folder, cache)
-        trained = _train(seeds, folders)
+        folders = [Path(temporary) / str(at) for at in range(1, min(jobs, count) + 1)]
+        try:
+            _copy(base.commit if base else None, folders[0])
+            seeds = _seeds(folders[0], count)
+            for folder in folders[1:]:
+                shutil.copytree(folders[0], folder)
+            for folder in folders:
+                _share_cache(folder, cache)
+            trained = _train(seeds, folders)
+        except UserError as error:  # of a file that the copy has from here, or from the commit
+            place = re.compile(rf"{re.escape(temporary)}[\\/]\d+[\\/]")
+            raise UserError(place.sub(f"{base.short}:" if base else "", str(error))) from None
     print(_spread(base.short if base else f"the work tree at {tree.commit[:7]}", trained))
 
 
@@ -119,8 +113,8 @@ def _share_cache(folder: Path, cache: Path) -> None:
         settings["core"]["site_cache_dir"] = str(folder.resolve() / ".dvc" / "site")
 
 
-def _seed(folder: Path) -> int:
-    """The ``train.seed`` of a copy."""
+def _seeds(folder: Path, count: int) -> list[int]:
+    """The ``train.seed`` of a copy, and those that follow it."""
     train = config.read(str(folder / config.PARAMS)).get("train")
     seed = train.get("seed") if isinstance(train, dict) else None
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
@@ -128,7 +122,12 @@ def _seed(folder: Path) -> int:
             f"params.yaml: train.seed: expected an integer from 0, found {yaml_file.show(seed)}.\n"
             "Set it to one and run again."
         )
-    return seed
+    if seed + count - 1 > _LAST_SEED:
+        raise UserError(
+            f"params.yaml: train.seed: expected {_LAST_SEED - count + 1} at most, as {count} seeds "
+            f"are trained from it on, found {seed}.\nLower one of them and run again."
+        )
+    return list(range(seed, seed + count))
 
 
 def _train(seeds: Sequence[int], folders: Sequence[Path]) -> dict[int, Labels]:
@@ -196,8 +195,9 @@ def _reproduce(seed: int, folder: Path) -> tuple[bool, Labels]:
 
 def _target(folder: Path) -> str:
     """The stage that makes the predictions."""
-    text = (folder / "dvc.yaml").read_text(encoding="utf-8")
-    stages = dvc_state.parse(text, folder / "dvc.yaml").get("stages", {})
+    path = folder / "dvc.yaml"
+    text = yaml_file.text_of(path, path.as_posix())
+    stages = dvc_state.parse(text, path).get("stages", {})
     for name, stage in stages.items() if isinstance(stages, dict) else ():
         if sides.PREDICTIONS in str(stage.get("outs")):
             return str(name)

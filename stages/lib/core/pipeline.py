@@ -94,7 +94,7 @@ def load(root: Path) -> dict[str, Stage]:
     path = root / FILE
     if not path.is_file():
         raise UserError(f"{FILE}: not found in {root}.\nRun this from the repository's top folder.")
-    return parse(path.read_text(encoding="utf-8"))
+    return parse(yaml_file.text_of(path, FILE))
 
 
 def load_lock(root: Path) -> dict[str, Entry]:
@@ -106,7 +106,7 @@ def load_lock(root: Path) -> dict[str, Entry]:
     path = root / LOCK
     if not path.is_file():
         raise UserError(f"{LOCK}: not found in {root}.\nRun `dvc repro` and commit it.")
-    content = yaml_file.parse(path.read_text(encoding="utf-8"), LOCK)
+    content = yaml_file.parse(yaml_file.text_of(path, LOCK), LOCK)
     try:
         return {name: _entry(entry) for name, entry in (content.get("stages") or {}).items()}
     except (AttributeError, KeyError, TypeError):
@@ -151,7 +151,8 @@ def lookup(values: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
             raise UserError(
-                f"{FILE}: ${{{key}}}: {PARAMS} has no such key.\nAdd it, or correct {FILE}."
+                f"{FILE}: ${{{key}}}: {PARAMS} has no such key.\n"
+                f"Add it, as recipes/ have it, or correct {FILE}."
             )
         node = node[part]
     return node
@@ -216,7 +217,8 @@ def ignored(root: Path) -> Callable[[str], bool]:
     @functools.cache
     def of(folder: str) -> Callable[[str], bool | None]:
         path = root / folder / IGNORE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        text = yaml_file.text_of(path, f"{folder}{IGNORE}") if path.is_file() else ""
+        lines = text.splitlines()
         return _verdict(lines if folder else [*DVCS_OWN, *lines])
 
     @functools.cache

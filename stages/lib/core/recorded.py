@@ -70,7 +70,7 @@ def _running(
 
 def _params() -> dict[str, Any]:
     path = Path(pipeline.PARAMS)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = yaml_file.text_of(path, pipeline.PARAMS) if path.is_file() else ""
     return yaml_file.parse(text, pipeline.PARAMS) or {}
 
 

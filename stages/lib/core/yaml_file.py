@@ -157,6 +157,22 @@ def parse(text: str, file: str) -> Any:
         ) from None
 
 
+def text_of(path: Path, file: str) -> str:
+    """The text of a file, without the mark that some editors begin it with.
+
+    Args:
+        path: The file.
+        file: What messages call it.
+
+    Raises:
+        UserError: It is not in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not UTF-8 text.\nSave it as UTF-8 and run again.") from None
+
+
 def read(file: str) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
@@ -164,13 +180,11 @@ def read(file: str) -> dict[str, Any]:
         UserError: The file is missing, empty, or no YAML mapping.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        text = text_of(Path(file), file)
     except FileNotFoundError:
         raise UserError(
             f"{file}: not found in {Path.cwd()}.\nRun stages from the top folder of the repository."
         ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not UTF-8 text.\nSave it as UTF-8 and run again.") from None
     content = parse(text, file)
     if not isinstance(content, dict):
         what = "an empty file" if content is None else show(content)

@@ -151,7 +151,7 @@ def _near(names: Names, data: Data) -> Kind:
         **_files("File of the training image", [row.training_name for row in rows]),
     }
     table = Table("Held-out images nearly equal to a training image", columns)
-    what = "nearly equal to a training image: their pixels correlate by 0.99 or more"
+    what = "nearly equal to a training image, that is, correlated by 0.99 or more in its pixels"
     return _kind(len(data.near), "held-out image", what, table, "tables/near_duplicates.csv")
 
 

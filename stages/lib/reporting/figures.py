@@ -139,15 +139,18 @@ def calibration(bins: Calibration, error: float) -> bytes:
 
 
 def _reliability(axes: Axes, bins: Calibration) -> None:
-    """Accuracy by bin, its distance from the confidence hatched, its interval as a line."""
+    """Accuracy by bin, from it to the confidence hatched, its interval as a line."""
     some = bins.images > 0
     accuracy = np.where(some, bins.accuracy, 0)
     gap = np.where(some, bins.confidence - bins.accuracy, 0)
     axes.bar(bins.edges[:-1], accuracy, color=palette.CORRECT, label="accuracy", **_bar_style(bins))
-    hatch = {"color": "none", "edgecolor": palette.INCORRECT, "hatch": "/////", "bottom": accuracy}
-    axes.bar(
-        bins.edges[:-1], gap, label="distance from the mean confidence", **_bar_style(bins) | hatch
-    )
+    for label, height, hatch, colour in (
+        ("overconfident", np.maximum(gap, 0), "/////", palette.INCORRECT),
+        ("underconfident", np.minimum(gap, 0), ".....", palette.CORRECT),
+    ):
+        if height.any():
+            style = {"color": "#ffffff", "edgecolor": colour, "hatch": hatch, "bottom": accuracy}
+            axes.bar(bins.edges[:-1], height, label=label, **_bar_style(bins) | style)
     centres = (bins.edges[:-1] + bins.edges[1:])[some] / 2
     counts = zip(bins.images[some].tolist(), bins.accuracy[some].tolist(), strict=True)
     limits = [wilson_interval(round(mean * images), images) for images, mean in counts]
@@ -155,7 +158,7 @@ def _reliability(axes: Axes, bins: Calibration) -> None:
     axes.plot([0, 1], [0, 1], color=palette.INK, linewidth=1, linestyle=(0, (4, 2)))
     axes.set(ylim=(0, 1), ylabel="accuracy (proportion of images)")
     axes.yaxis.set_major_formatter(_percent())
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.1)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.1)
 
 
 def _bar_style(bins: Calibration) -> dict[str, Any]:

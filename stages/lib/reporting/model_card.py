@@ -3,7 +3,6 @@
 import json
 import re
 
-import jinja2
 import numpy as np
 
 from stages.lib.flaws import flaws
@@ -18,14 +17,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$#]|&(?=#?\w+;))")
 
 def render(dataset: report.Dataset, results: report.Results, data: data_tables.Data) -> str:
     """The card as Markdown."""
-    environment = jinja2.Environment(
-        autoescape=False,  # noqa: S701 it is Markdown, escaped by ``text``
-        keep_trailing_newline=True,
-        loader=jinja2.FileSystemLoader(page.TEMPLATES, encoding="utf-8"),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page.environment(page.TEMPLATES, of_markup=False)  # escaped by ``text``
     environment.filters |= {"quoted": _quoted, "text": _text}
     run, metrics, predictions = results.run, results.metrics, results.predictions
     architecture = str(run.parameters.get("model.architecture", "network"))

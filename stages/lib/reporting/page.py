@@ -93,25 +93,42 @@ def render(template: str, values: Mapping[str, object]) -> str:
         template: Its file in ``templates/``; it extends ``page.html.jinja`` or imports its macros.
         values: What it names.
     """
-    environment = jinja2.Environment(
-        autoescape=True,
+    style, script = source("style.css"), source("script.js")
+    return (
+        environment(TEMPLATES, of_markup=True)
+        .get_template(template)
+        .render(values, policy=policy(style, script), style=style, script=script)
+    )
+
+
+def environment(*folders: Path, of_markup: bool) -> jinja2.Environment:
+    """Templates of folders, which fail on a name that they are not given.
+
+    Args:
+        folders: Those looked through, in this order.
+        of_markup: Whether values are texts to be escaped for HTML.
+    """
+    return jinja2.Environment(
+        autoescape=of_markup,  # noqa: S701 Markdown has another escape
         keep_trailing_newline=True,
-        loader=jinja2.FileSystemLoader(TEMPLATES, encoding="utf-8"),
+        loader=jinja2.FileSystemLoader(folders, encoding="utf-8"),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    style, script = _source("style.css"), _source("script.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
-        f"script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'"
-    )
-    return environment.get_template(template).render(
-        values, policy=policy, style=style, script=script
+
+
+def policy(style: str, script: str = "") -> str:
+    """The Content-Security-Policy of a page that loads nothing but what it holds."""
+    scripts = f"script-src '{_digest(script)}'; " if script else ""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; {scripts}"
+        "base-uri 'none'; form-action 'none'"
     )
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """The text of a file in ``templates/``."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 

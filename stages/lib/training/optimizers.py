@@ -1,4 +1,4 @@
-"""Keras's optimizers by name, and the fused kernels that TensorFlow has for some of them."""
+"""Keras's optimizers by name, with their own arguments."""
 
 import inspect
 from collections.abc import Iterator, Mapping
