@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 _WHERE = r'Graph execution error|Detected at node|File "|<stack traces|\d+ root error|\[\[|Hint: '
 _SMALL = 10_000_000  # weights times images of a step; 100,000 x 32 runs twice as fast on 1 thread
 
+# With these TensorFlow would choose other kernels, whose sums round differently
+_OTHER_BITS = (
+    "TF_ENABLE_ONEDNN_OPTS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
+
 
 @contextlib.contextmanager
 def starting() -> Iterator[None]:
@@ -32,6 +41,8 @@ def starting() -> Iterator[None]:
     matplotlib, which Keras imports wherever it finds it (a sixth).
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    for name in _OTHER_BITS:
+        os.environ.pop(name, None)
     hidden = "matplotlib" not in sys.modules
     if hidden:
         sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's way to say: none here

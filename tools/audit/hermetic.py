@@ -55,6 +55,7 @@ def _run(
         yield Finding(stage.name, f"{missing[0]} is not there to compare with", "run `dvc repro`")
         return
     _furnish(root, room, stage)
+    before = _names(room)
     runner = Path(__file__).with_name("room.py")
     command = [sys.executable, str(runner), str(folder / "seen")]
     command += [stage.module.replace("/", "."), *pipeline.arguments(stage.command)]
@@ -82,8 +83,12 @@ def _run(
             yield Finding(
                 stage.name,
                 f"makes another {(Path(out.path) / path).as_posix()} of its deps alone",
-                "declare what it reads; where nothing is missing, run `dvc repro`",
+                f"declare what it reads; where nothing is missing, `dvc repro -f -s {stage.name}`",
             )
+    for name in sorted(_names(room) - before):
+        if not any(pipeline.within(name, place) for place in (*_made(stage), *enforcement.OWN)):
+            what = f"writes {name}, undeclared"
+            yield Finding(stage.name, what, f"add `- {name}` to its outs, or do not write it")
     seen = json.loads((folder / "seen").read_text(encoding="utf-8"))
     known = [room / dep for dep in stage.deps if _elsewhere(dep)]
     if stage.network:
@@ -102,6 +107,16 @@ def _run(
         for dep in stage.deps
         if not _elsewhere(dep) and not any(pipeline.within(name, dep) for name in seen["touched"])
     ]
+
+
+def _made(stage: Stage) -> tuple[str, ...]:
+    return tuple(out.path for out in stage.outs)
+
+
+def _names(room: Path) -> set[str]:
+    """All files of a room but compiled code."""
+    paths = (path for path in room.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path.relative_to(room).as_posix() for path in paths}
 
 
 def _loaded(files: Sequence[str], stage: Stage, pins: Mapping[str, str]) -> Iterator[Finding]:
@@ -143,7 +158,8 @@ def _environment(home: Path, stage: Stage) -> dict[str, str]:
         "PYTHONUSERBASE": site.getuserbase(),
         "PYTHONUTF8": "1",
         "TMPDIR": str(home),
-        "TZ": "ROOM-22:30" if time.timezone > 0 else "ROOM+22:30",  # another hour, as a rule a day
+        # Another day, and another hour but in one second of each
+        "TZ": f"ROOM{'-' if time.timezone > 0 else '+'}24:59:59",
     }
 
 
@@ -170,6 +186,7 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
                 ignore_dangling_symlinks=True,
                 dirs_exist_ok=True,
             )
+            _remove_empty(room / dep)
         else:
             shutil.copyfile(root / dep, room / dep)
     shutil.copyfile(root / pipeline.FILE, room / pipeline.FILE)
@@ -187,6 +204,13 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
         ):  # entries are checked as a whole: others' values are changed
             pruned = _disguised(content, pruned)
         (room / file).write_text(configuration.text(pruned), encoding="utf-8")
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes folders without a file, of which DVC knows nothing."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _idle(root: Path, folder: str, names: list[str]) -> list[str]:

@@ -45,7 +45,7 @@ WITHOUT_INFLUENCE = {
     *("cycler", "fonttools", "pyparsing", "python-dateutil"),
 }
 _PYTHON = ("stdlib", "platstdlib")
-_SAME = ("keras", "matplotlib", "numpy", "pooch", "requests", "tensorflow")
+_SAME = ("h5py", "keras", "matplotlib", "numpy", "pooch", "requests", "tensorflow")
 
 # What Keras imports wherever it finds it, for functions that no stage calls
 BY_KERAS = {"joblib", "pandas", "pillow", "requests", "scikit-learn", "scipy", "threadpoolctl"}

@@ -17,6 +17,7 @@ from tools.audit import configuration, history
 from tools.audit.finding import Finding
 
 STEP = f"run `dvc repro` and commit {LOCK}"
+UNFREEZE = f"take out its `frozen`, then {STEP}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,12 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
         UserError: A file is missing or not as DVC writes it.
     """
     found = compare(root)
-    return [Finding(stale.stage, stale.why, STEP) for stale in found], advice(root, found)
+    frozen = {name for name, stage in pipeline.load(root).items() if stage.frozen}
+    findings = [
+        Finding(stale.stage, stale.why, UNFREEZE if stale.stage in frozen else STEP)
+        for stale in found
+    ]
+    return findings, advice(root, found)
 
 
 def advice(root: Path, found: Iterable[Stale]) -> list[str]:
@@ -90,6 +96,9 @@ def compare(root: Path) -> list[Stale]:
 
 def _command(_: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -> Iterator[Stale]:
     lines = stage.command if isinstance(stage.command, list) else [stage.command]
+    named = [key for line in lines for key in pipeline.references(line)]
+    if any(isinstance(pipeline.lookup(params, key), dict | list) for key in named):
+        return  # DVC makes several words of it
     now = [pipeline.resolve(line, params) for line in lines]
     if now != (entry.command if isinstance(entry.command, list) else [entry.command]):
         yield Stale(stage.name, f"its cmd is {'; '.join(now)}, in {LOCK} it is {entry.command}")
@@ -162,6 +171,9 @@ def _inputs(
 def digest(root: Path, path: str) -> str:
     """The MD5 of a file or folder as DVC computes it; empty when it is not there."""
     full = root / path
+    if not full.exists() and (kept := full.with_name(f"{full.name}.dvc")).is_file():
+        outs = configuration.load(root, kept.relative_to(root).as_posix()).get("outs")
+        return str(outs[0].get("md5", "")) if isinstance(outs, list) and outs else ""
     if full.is_file():
         return hashlib.md5(full.read_bytes(), usedforsecurity=False).hexdigest()
     if not full.is_dir():

@@ -1,7 +1,7 @@
 """What one stage depends on: imports from the code, parameters from reading them."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,12 +75,24 @@ class Needs:
         return linked or pipeline.ignored(self.root)(path)
 
 
-def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Needs:
-    """What the stage that runs a module depends on."""
+def find(
+    code: Sources, module: str, observed: Mapping[str, Observation], words: Iterable[str]
+) -> Needs:
+    """What the stage that runs a module depends on.
+
+    Args:
+        code: The Python files of the repository.
+        module: Its path without ``.py``.
+        observed: What reading its settings showed, by params file.
+        words: What it may make paths of beside the texts of its code: arguments and parameters.
+    """
     start = code.file(module) or f"{module}.py"
     loaded = {name for seen in observed.values() for name in seen.modules}
-    imports = code.closure([start, *sorted(loaded)])
-    imports.files = {start: f"{start}:1"} | imports.files
+    starts = [start]
+    if start.endswith("/__init__.py") and (code.root / module / "__main__.py").is_file():
+        starts.append(f"{module}/__main__.py")
+    imports = code.closure([*starts, *sorted(loaded)])
+    imports.files = {name: f"{name}:1" for name in starts} | imports.files
     package = f"{module.partition('/')[0]}/__init__.py"
     if code.file(package.removesuffix(".py")):
         imports.merge(code.closure([package]))
@@ -96,18 +108,25 @@ def find(code: Sources, module: str, observed: Mapping[str, Observation]) -> Nee
             if name not in libraries.WITHOUT_INFLUENCE
         },
         observed=dict(observed),
-        texts={
-            node.value
-            for tree in trees.values()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        },
+        texts=_texts(trees.values(), words),
         unused=_unused(trees),
         present=tuple(
             path.relative_to(code.root).as_posix()
             for path in sorted((code.root / "stages").rglob("*.py"))
+            if not any(part.startswith(".") for part in path.relative_to(code.root).parts)
         ),
     )
+
+
+def _texts(trees: Iterable[ast.Module], words: Iterable[str]) -> set[str]:
+    """All texts, and the parts of those that are paths."""
+    texts = {
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    } | set(words)
+    return texts | {part for text in texts for part in text.split("/") if part}
 
 
 def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:

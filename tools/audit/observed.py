@@ -4,6 +4,7 @@ The stages are loaded with everything heavy replaced by stand-ins, up to ``stage
 function that they hand to it is called, once for each params file. It runs in a process of its own.
 """
 
+import abc
 import importlib.abc
 import importlib.machinery
 import json
@@ -16,11 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from stages.lib.core import enforcement
 from stages.lib.core.errors import UserError
+from tools.audit import libraries
 
 HEAVY = ("keras", "tensorflow", "matplotlib", "PIL", "pooch", "requests", "zlib_ng", "h5py")
 
@@ -41,7 +43,10 @@ class Observation:
 
 
 def observe(
-    root: Path, commands: Mapping[str, Sequence[str]], texts: Mapping[str, str]
+    root: Path,
+    commands: Mapping[str, Sequence[str]],
+    texts: Mapping[str, str],
+    files: Iterable[str] = (),
 ) -> dict[str, Any]:
     """What every stage reads with every params file.
 
@@ -49,29 +54,31 @@ def observe(
         root: The top folder of the repository.
         commands: By the name of a stage its module, as ``stages/NAME``, and its arguments.
         texts: The params files: their names and contents.
+        files: Other files and folders that are there when the settings are read.
 
     Returns:
         By the name of the params file, by stage, an ``Observation``.
     """
-    given = json.dumps({"root": str(root), "commands": dict(commands), "texts": dict(texts)})
-    command = [sys.executable, "-B", "-m", "tools.audit.observed"]
+    given = {"root": str(root), "commands": dict(commands), "texts": dict(texts)}
     here = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(here)])}
-    done = subprocess.run(  # noqa: S603 own words
-        command,
-        cwd=root,
-        env=environment,
-        input=given,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(
-            f"the stages could not be loaded: {done.stderr.strip().splitlines()[-1]}.\n"
-            "Run the stage itself, which says more."
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "answer"
+        done = subprocess.run(  # noqa: S603 own words
+            [sys.executable, "-B", "-m", "tools.audit.observed", str(record)],
+            cwd=root,
+            env=environment,
+            input=json.dumps({**given, "files": list(files)}),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
-    answer = json.loads(done.stdout.splitlines()[-1])
+        if done.returncode or not record.is_file():
+            reason = (done.stderr.strip().splitlines() or ["Python ended early"])[-1]
+            raise UserError(
+                f"the stages could not be loaded: {reason}.\nRun the stage itself, which says more."
+            )
+        answer = json.loads(record.read_text(encoding="utf-8"))
     return {
         file: {
             name: Observation(
@@ -97,6 +104,38 @@ def outermost(pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(pair for pair in pairs if not covered(pair))
 
 
+class _Types(abc.ABCMeta):
+    """The type of stand-ins for classes: they have every attribute."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return mock.MagicMock(name=name)
+
+
+class _Class(metaclass=_Types):
+    """What a stand-in for a class derives from: it is made of anything, and does anything."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(type(self), name)
+
+    def __call__(self, *_: object, **__: object) -> Any:
+        return mock.MagicMock()
+
+
+class _Module(mock.MagicMock):
+    """A stand-in for a module: its capitalized names are classes, which others derive from."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name[:1].isupper() and name not in self.__dict__:
+            self.__dict__[name] = _Types(name, (_Class,), {"__module__": "stand_ins"})
+            return self.__dict__[name]
+        return super().__getattr__(name)
+
+
 class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds a stand-in for every module of the heavy libraries."""
 
@@ -106,7 +145,9 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return mock.MagicMock(__path__=[], __spec__=spec, __name__=spec.name)
+        module = _Module(__path__=[], __spec__=spec, __name__=spec.name)
+        module.__version__ = libraries.version(libraries.distribution(spec.name.partition(".")[0]))
+        return cast(ModuleType, module)
 
     def exec_module(self, module: ModuleType) -> None:
         pass
@@ -211,7 +252,7 @@ def _read(loaded: _Loaded, params: set[tuple[str, str]], root: Path) -> dict[str
         reason = reason or _words(failure)
     new = set(sys.modules) - before
     files = {*_files(new, root), *loaded.modules}
-    _forget(new, "stages.models.")
+    _forget(new, "stages.")
     return {
         "params": outermost(params | loaded.params),
         "modules": sorted(files),
@@ -234,6 +275,18 @@ def _forget(names: Iterable[str], package: str) -> None:
             del sys.modules[name]
 
 
+def _lay(path: Path, place: Path) -> None:
+    """A link to a file or folder, or where there are none a copy of the file."""
+    if not path.exists() or place.exists():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.symlink_to(path)
+    except OSError:  # Windows, for most users
+        if path.is_file():
+            place.write_bytes(path.read_bytes())
+
+
 def _main() -> None:
     given = json.load(sys.stdin)
     root, params = Path(given["root"]), set[tuple[str, str]]()
@@ -246,12 +299,14 @@ def _main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in root.glob("*.yaml"):
             (Path(folder) / path.name).write_bytes(path.read_bytes())
+        for name in given["files"]:
+            _lay(root / name, Path(folder) / name)
         os.chdir(folder)
         for file, text in given["texts"].items():
             Path("params.yaml").write_text(text, encoding="utf-8")
             answer[file] = {name: _read(each, params, root) for name, each in loaded.items()}
         os.chdir(root)
-    print(json.dumps(answer))
+    Path(sys.argv[1]).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.lib.core import config
+from stages.lib.core import config, pipeline
 from stages.lib.core.errors import UserError
 from tools.audit.finding import Change
 
@@ -65,8 +65,8 @@ def _by_line(text: str, entries: Any, change: Change) -> str:
         written = change.entry if _PLAIN.fullmatch(change.entry) else json.dumps(change.entry)
         lines.insert(line + (at > 0), f"{' ' * column}- {written}\n")
     else:
-        names = [_plain(entry) for entry in entries]
-        del lines[entries.lc.item(names.index(_plain(change.entry)))[0]]
+        names = [pipeline.plain(entry) for entry in entries]
+        del lines[entries.lc.item(names.index(pipeline.plain(change.entry)))[0]]
     return "".join(lines)
 
 
@@ -104,7 +104,7 @@ def _apply(entries: Any, change: Change) -> None:
         entries.insert(_place(entries, change.entry), change.entry)
         return
     for at, entry in reversed(list(enumerate(entries))):
-        if _plain(entry) == _plain(change.entry):
+        if pipeline.plain(entry) == pipeline.plain(change.entry):
             del entries[at]
             return
 
@@ -123,7 +123,3 @@ def _apply_to_file(entries: Any, change: Change) -> None:
             return
     if change.add:
         entries.append({change.file: [change.entry] if change.entry else None})
-
-
-def _plain(text: object) -> str:
-    return str(text).replace("${ ", "${").replace(" }", "}").rstrip("/")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.core import config, pipeline
+from stages.lib.core.errors import UserError
 from stages.lib.core.pipeline import Stage, within
 from tools.audit import configuration, libraries, needs, observed, sources
 from tools.audit.finding import Change, Finding
@@ -23,6 +24,12 @@ def check(root: Path) -> tuple[list[Finding], dict[str, Stage], dict[str, Needs]
     stages = pipeline.load(root)
     code = sources.Sources(root)
     variants = configuration.params_files(root)
+    for name, content in variants.items():
+        for stage in stages.values():
+            try:
+                stage.resolved(content)
+            except UserError as error:
+                raise UserError(str(error).replace(config.PARAMS, name)) from None
     found = inspect(code, stages, variants)
     findings = [*_not_followed(code, stages), *declarations(stages, found, variants)]
     findings += _unread(root, stages, found, variants)
@@ -41,13 +48,41 @@ def inspect(
         if stage.module and code.file(stage.module) and not stage.strange
     }
     for module, *_ in commands.values():
-        code.closure([f"{module}.py"])  # an error of syntax is told before anything is run
+        code.closure([str(code.file(module))])  # an error of syntax is told before any is run
     texts = {name: configuration.text(content) for name, content in variants.items()}
-    seen = observed.observe(code.root, commands, texts)
+    seen = observed.observe(code.root, commands, texts, _small(stages, variants[config.PARAMS]))
     return {
-        name: needs.find(code, module, {file: seen[file][name] for file in seen})
-        for name, (module, *_) in commands.items()
+        name: needs.find(
+            code,
+            module,
+            {file: seen[file][name] for file in seen},
+            [*words, *_values(stages[name], variants)],
+        )
+        for name, (module, *words) in commands.items()
     }
+
+
+def _small(stages: Mapping[str, Stage], params: Mapping[str, Any]) -> set[str]:
+    """Files of parameters, and deps that are neither made nor code: settings may read them."""
+    made = {out.path for stage in stages.values() for out in stage.outs}
+    each = [stage.resolved(params) for stage in stages.values() if not stage.strange]
+    deps = {dep for stage in each for dep in stage.deps if not Path(dep).is_absolute()}
+    files = {file for stage in each for file, _ in stage.params}
+    return files | {dep for dep in deps - made if not within(dep, "stages")}
+
+
+def _values(stage: Stage, variants: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """The texts among the parameters that a stage declares."""
+    for content in variants.values():
+        for file, key in stage.resolved(content).params:
+            if file == config.PARAMS and key and configuration.has(content, key):
+                waiting = [pipeline.lookup(content, key)]
+                while waiting:
+                    value = waiting.pop()
+                    if isinstance(value, str):
+                        yield value
+                    elif isinstance(value, dict | list):
+                        waiting += value.values() if isinstance(value, dict) else value
 
 
 def declarations(
@@ -68,7 +103,7 @@ def _not_followed(code: sources.Sources, stages: Mapping[str, Stage]) -> Iterato
             step = "write the stages out one by one, run from the top folder"
             yield Finding(name, f"`{stage.strange}` is not understood by the audit", step)
         elif not stage.module:
-            what = f"its cmd `{stage.command}` cannot be followed"
+            what = f"its cmd `{' '.join(str(stage.command).split())}` cannot be followed"
             yield Finding(name, what, "write `python -m stages.NAME`, one line")
         elif not code.file(stage.module):
             folder = (code.root / stage.module).parent
@@ -157,7 +192,12 @@ def unread_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Ite
 
 
 def unread_deps(stage: Stage, need: Needs, variants: Any, _: set[str]) -> Iterator[Finding]:
-    """Every dep is imported, or named in the code; of a folder of code every module is imported."""
+    """Every dep is imported, or named in the code; of a folder of code every module is imported.
+
+    Paths may be made at run time, so that ``--fix`` leaves a dep that is no module alone.
+    """
+    if need.failed:
+        return
     files = set(need.imports.files)
     for dep in stage.deps:
         if any(within(dep, out.path) for out in stage.outs):
@@ -169,8 +209,12 @@ def unread_deps(stage: Stage, need: Needs, variants: Any, _: set[str]) -> Iterat
             if idle:
                 what = f"declares {dep} and does not import {idle[0]}"
                 yield _needless(stage, "deps", "", dep, what)
-            elif not modules and (path.endswith(".py") or not need.names(path)):
+            elif path.endswith(".py") and not modules and path not in files:
                 yield _needless(stage, "deps", "", dep)
+            elif not path.endswith(".py") and not modules and not need.names(path):
+                what = f"declares {dep}, which no text of its code names"
+                step = f"name it there, or remove `- {dep}` from its deps in {pipeline.FILE}"
+                yield Finding(stage.name, what, step)
 
 
 def repeated(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
@@ -198,8 +242,10 @@ def unchecked_libraries(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iter
     """Every imported library is declared, and checked against environment.yaml at the start."""
     if need.failed:
         return
-    required = {key for file, key in need.params if file == libraries.ENVIRONMENT}
-    declared = {key for file, key in stage.params if file == libraries.ENVIRONMENT}
+    required, declared = (
+        {libraries.normal(key) for file, key in pairs if file == libraries.ENVIRONMENT}
+        for pairs in (need.params, stage.params)
+    )
     for name, where in sorted(need.libraries.items()):
         if name not in required:
             step = f'add "{name}" to versions.require in {stage.module}.py'

@@ -66,7 +66,8 @@ class Sources:
         return bool(self.file(module)) or (folder.is_dir() and any(folder.rglob("*.py")))
 
     def _file(self, module: str) -> str | None:
-        for path in (f"{module}.py", f"{module}/__init__.py"):
+        """Its file; of a package, ``__init__``, or ``__main__`` where there is no other."""
+        for path in (f"{module}.py", f"{module}/__init__.py", f"{module}/__main__.py"):
             if (self.root / path).is_file():
                 return path
         return None

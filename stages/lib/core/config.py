@@ -27,7 +27,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, cast, get_args, get
 import msgspec
 from msgspec import Meta
 
-from stages.lib.core import enforcement, refusals, yaml_file
+from stages.lib.core import enforcement, pipeline, refusals, yaml_file
 from stages.lib.core.errors import UserError
 
 PARAMS = "params.yaml"
@@ -55,7 +55,10 @@ def value(file: str, key: str, hint: Any) -> Any:
     """
     *parents, name = key.split(".")
     section_of_key = _mapping(file, ".".join(parents))
-    _announce(file, key, section_of_key.get(name))
+    if name in section_of_key:
+        _announce(file, key, section_of_key[name])
+    else:  # DVC knows no single key that is not there
+        _announce(file, ".".join(parents), section_of_key)
     if name not in section_of_key and type(None) not in get_args(hint):
         raise refusals.missing(name, section_of_key, f"{file}: {key}", file)
     return convert(section_of_key.get(name), hint, f"{file}: {key}")
@@ -86,7 +89,10 @@ def fields(file: str, key: str, schema: type[T]) -> T:
     mapping = _mapping(file, key)
     names = [field.name for field in msgspec.structs.fields(cast(Any, schema))]
     for name in names:
-        _announce(file, f"{key}.{name}", mapping.get(name))
+        if name in mapping:
+            _announce(file, f"{key}.{name}", mapping[name])
+        else:  # DVC knows no single key that is not there
+            _announce(file, key, mapping)
     own = {name: mapping[name] for name in names if name in mapping}
     return cast(T, convert(own, schema, f"{file}: {key}"))
 
@@ -178,7 +184,7 @@ def convert(found: object, hint: Any, where: str) -> Any:
         UserError: It is not of that type.
     """
     try:
-        return msgspec.convert(found, hint)
+        return msgspec.convert(_ordered(found), hint)
     except msgspec.ValidationError as error:
         path = re.search(r" - at `(?:key` in `)?\$(.*)`$", str(error))
         raise refusals.of_value(found, hint, where, path[1] if path else "") from None
@@ -206,17 +212,34 @@ def read(file: str) -> dict[str, Any]:
         UserError: The file is missing, empty, or no YAML mapping; or it is params.yaml and has a
             section that nothing reads.
     """
+    return cast(dict[str, Any], _ordered(_read(file)))
+
+
+def _read(file: str) -> dict[str, Any]:
     content = yaml_file.read(file)
     if file == PARAMS:
         _check_sections(content)
     return content
 
 
+def _ordered(found: Any) -> Any:
+    """A value with the keys of its sections in one order, as to DVC they have none."""
+    if isinstance(found, dict):
+        return {key: _ordered(found[key]) for key in sorted(found, key=str)}
+    return [_ordered(item) for item in found] if isinstance(found, list) else found
+
+
 def _check_sections(content: dict[str, Any]) -> None:
     """Refuses names in params.yaml that belong to no stage, and models that are not there."""
     folder = Path(__file__).parents[2]
     stages = sorted(path.stem for path in folder.glob("[!_]*.py"))
-    refusals.refuse_unknown(content, ["dataset", "model", *stages], PARAMS)
+    known = ["dataset", "model", *stages]
+    if not all(name in known for name in content) and Path(pipeline.FILE).is_file():
+        with enforcement.unwatched():
+            declared = pipeline.load(Path()).values()
+        params = [key for stage in declared for file, key in stage.params if file == PARAMS]
+        known += sorted({key.partition(".")[0] for key in params} - {*known, ""})
+    refusals.refuse_unknown(content, known, PARAMS)
     if isinstance(content.get("model"), dict):
         models = sorted(path.stem for path in folder.glob("models/[!_]*.py"))
         refusals.refuse_unknown(
@@ -225,7 +248,7 @@ def _check_sections(content: dict[str, Any]) -> None:
 
 
 def _mapping(file: str, key: str) -> dict[str, Any]:
-    node: Any = read(file)
+    node: Any = _read(file)
     done = ""
     for part in key.split(".") if key else []:
         if part not in node:
@@ -241,7 +264,7 @@ def _announce(file: str, key: str, content: object) -> None:
     """Tells that a value is read, and what in it has to be declared by its own name."""
     sys.audit("stages.param", file, key)
     own = [key] if key in enforcement.PASSED_OVER else []
-    for name in [*own, *_passed_over(key, content)]:
+    for name in [*own, *passed_over(key, content)]:
         if "." not in name or "[" in name:  # no declaration would help
             word = name.rpartition(".")[2]
             raise UserError(
@@ -251,15 +274,16 @@ def _announce(file: str, key: str, content: object) -> None:
         sys.audit("stages.param", file, name)
 
 
-def _passed_over(key: str, content: object) -> Iterator[str]:
+def passed_over(key: str, content: object) -> Iterator[str]:
     """The keys within a value that DVC's run cache passes over; in a list, with their place."""
     if isinstance(content, list):
         for place, inner in enumerate(content):
-            yield from _passed_over(f"{key}[{place}]", inner)
+            yield from passed_over(f"{key}[{place}]", inner)
     for name, inner in content.items() if isinstance(content, dict) else ():
+        path = f"{key}.{name}" if key else str(name)
         if name in enforcement.PASSED_OVER:
-            yield f"{key}.{name}"
-        yield from _passed_over(f"{key}.{name}", inner)
+            yield path
+        yield from passed_over(path, inner)
 
 
 def _of(function: Callable[..., object]) -> str:

@@ -332,17 +332,17 @@ WORDS = {
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    handle = HANDLERS.get(event)
-    if handle is None or not _watch.active or _watch.resting == threading.get_ident():
+    handlers = HANDLERS.get(event)
+    if handlers is None or not _watch.active or _watch.resting == threading.get_ident():
         return
-    touch = handle(arguments, sys._getframe(1))
-    if touch is None:
-        return
-    if _watch.declared is None:
-        _watch.notes.append(touch)
-        return
-    if message := _judge(touch):
-        raise Refused(message)
+    for handle in handlers:
+        touch = handle(arguments, sys._getframe(1))
+        if touch is None:
+            continue
+        if _watch.declared is None:
+            _watch.notes.append(touch)
+        elif message := _judge(touch):
+            raise Refused(message)
 
 
 def _open(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
@@ -405,12 +405,31 @@ def _list(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
 
 def _source(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     """The old name of what is linked or moved."""
-    path = inside(arguments[0])
+    return _named("read", arguments[0], frame)
+
+
+def _pointed_at(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    """What a symbolic link leads to, which is named from its own folder."""
+    name, link = (os.fsdecode(argument) for argument in arguments[:2])
+    return _named("read", Path(link).parent / name, frame)
+
+
+def _target(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    """The new name of what is linked or moved."""
+    return _named("write", arguments[1], frame)
+
+
+def _removed(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    return _named("write", arguments[0], frame)
+
+
+def _named(kind: str, name: object, frame: FrameType) -> Touch | None:
+    path = inside(name)
     if frame.f_code.co_filename.startswith("<frozen importlib"):
         return None  # compiled code is moved into place
     if path is None or _innermost(frame) == FILES or _harmless(frame):
         return None
-    return Touch("read", path, "", _place(frame))
+    return Touch(kind, path, "", _place(frame))
 
 
 def _database(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
@@ -468,31 +487,33 @@ def _connect(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     return Touch("connect", str(host or "a socket"), "", _place(frame))
 
 
-HANDLERS: dict[str, Callable[[tuple[Any, ...], FrameType], Touch | None]] = {
-    "open": _open,
-    "os.listdir": _list,
-    "os.scandir": _list,
-    "os.link": _source,
-    "os.symlink": _source,
-    "os.rename": _source,
-    "sqlite3.connect": _database,
-    "import": _extension,
-    "ctypes.dlopen": _library,
-    "stages.param": _param,
-    "subprocess.Popen": _start,
-    "os.system": _shell,
-    "os.exec": _start,
-    "os.posix_spawn": _start,
-    "os.spawn": _start,
-    "os.startfile": _start,
-    "os.fork": _start,
-    "os.forkpty": _start,
-    "socket.bind": _connect,
-    "socket.connect": _connect,
-    "socket.getaddrinfo": _connect,
-    "socket.gethostbyname": _connect,
-    "socket.gethostbyaddr": _connect,
-    "socket.sendto": _connect,
+Handler = Callable[[tuple[Any, ...], FrameType], Touch | None]
+HANDLERS: dict[str, tuple[Handler, ...]] = {
+    "open": (_open,),
+    "os.listdir": (_list,),
+    "os.scandir": (_list,),
+    "os.link": (_source, _target),
+    "os.symlink": (_pointed_at, _target),
+    "os.rename": (_source, _target),
+    "os.remove": (_removed,),
+    "sqlite3.connect": (_database,),
+    "import": (_extension,),
+    "ctypes.dlopen": (_library,),
+    "stages.param": (_param,),
+    "subprocess.Popen": (_start,),
+    "os.system": (_shell,),
+    "os.exec": (_start,),
+    "os.posix_spawn": (_start,),
+    "os.spawn": (_start,),
+    "os.startfile": (_start,),
+    "os.fork": (_start,),
+    "os.forkpty": (_start,),
+    "socket.bind": (_connect,),
+    "socket.connect": (_connect,),
+    "socket.getaddrinfo": (_connect,),
+    "socket.gethostbyname": (_connect,),
+    "socket.gethostbyaddr": (_connect,),
+    "socket.sendto": (_connect,),
 }
 
 

@@ -40,6 +40,7 @@ class Stage:
         outs: Outs, metrics and plots.
         strange: A keyword that is not understood here, or nothing.
         network: Whether ``meta: {network: true}`` allows it to connect.
+        frozen: Whether DVC leaves it as it is.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Stage:
     outs: tuple[Out, ...]
     strange: str = ""
     network: bool = False
+    frozen: bool = False
 
     def resolved(self, values: Mapping[str, Any]) -> "Stage":
         """The stage with the values of params.yaml in place.
@@ -124,7 +126,8 @@ def parse(text: str) -> dict[str, Stage]:
     """
     content = _mapping(yaml_file.parse(text, FILE), FILE)
     stages = _mapping(content.get("stages") or {}, f"{FILE}: stages")
-    return {str(name): _stage(str(name), entry) for name, entry in stages.items()}
+    elsewhere = "vars" if "vars" in content else ""  # values that ${...} may name
+    return {str(name): _stage(str(name), entry, elsewhere) for name, entry in stages.items()}
 
 
 def resolve(text: str, values: Mapping[str, Any]) -> str:
@@ -133,7 +136,12 @@ def resolve(text: str, values: Mapping[str, Any]) -> str:
     Raises:
         UserError: params.yaml has no such key.
     """
-    return _REFERENCE.sub(lambda match: str(lookup(values, match[1])), text).replace(r"\${", "${")
+
+    def found(match: re.Match[str]) -> str:
+        value = lookup(values, match[1])
+        return str(value).lower() if isinstance(value, bool) else str(value)  # as DVC writes it
+
+    return _REFERENCE.sub(found, text).replace(r"\${", "${")
 
 
 def references(text: str) -> list[str]:
@@ -142,13 +150,16 @@ def references(text: str) -> list[str]:
 
 
 def lookup(values: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key.
+    """The value at a dotted key; ``[0]`` is the first of a list.
 
     Raises:
         UserError: There is none.
     """
     node: Any = values
-    for part in key.split("."):
+    for part in key.replace("[", ".").replace("]", "").split("."):
+        if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+            continue
         if not isinstance(node, Mapping) or part not in node:
             raise UserError(
                 f"{FILE}: ${{{key}}}: {PARAMS} has no such key.\n"
@@ -175,11 +186,12 @@ def arguments(command: object) -> list[str]:
 def _followed(command: object) -> tuple[str, list[str]]:
     nothing: tuple[str, list[str]] = "", []
     lines = command if isinstance(command, list) else [command]
+    line = str(lines[0]).replace("\\\n", " ").strip() if len(lines) == 1 else ""
     try:
-        words = shlex.split(str(lines[0])) if len(lines) == 1 else []
+        words = shlex.split(line)
     except ValueError:
         return nothing
-    if not words or re.search(r"[;&|<>`]|\$\(", str(lines[0])):
+    if not words or re.search(r"[;&|<>`\n]|\$\(", line):
         return nothing
     if not re.fullmatch(r"python[\d.]*(\.exe)?", words[0].replace("\\", "/").rpartition("/")[2]):
         return nothing
@@ -258,7 +270,7 @@ def _verdict(lines: Sequence[str]) -> Callable[[str], bool | None]:
     return verdict
 
 
-def _stage(name: str, content: object) -> Stage:
+def _stage(name: str, content: object, elsewhere: str) -> Stage:
     where = f"{FILE}: stages.{name}"
     entries = _mapping(content, where)
     command = entries.get("cmd", "")
@@ -275,17 +287,18 @@ def _stage(name: str, content: object) -> Stage:
             for out in _list(entries, kind, where)
         ),
         strange=next(
-            (word for word in ("foreach", "matrix", "wdir", "vars") if word in entries), ""
+            (word for word in ("foreach", "matrix", "wdir", "vars") if word in entries), elsewhere
         ),
         network=isinstance(meta, dict) and meta.get("network") is True,
+        frozen=entries.get("frozen") is True,
     )
 
 
 def _entry(entry: dict[str, Any]) -> Entry:
     return Entry(
         command=entry.get("cmd"),
-        deps={dep["path"]: dep.get("md5", "") for dep in entry.get("deps", [])},
-        outs={out["path"]: out.get("md5", "") for out in entry.get("outs", [])},
+        deps={plain(dep["path"]): dep.get("md5", "") for dep in entry.get("deps", [])},
+        outs={plain(out["path"]): out.get("md5", "") for out in entry.get("outs", [])},
         params={
             (file, key): value
             for file, keys in entry.get("params", {}).items()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core import launch, pipeline, yaml_file
+from stages.lib.core import config, enforcement, launch, pipeline, yaml_file
 from stages.lib.core.enforcement import Declared
 from stages.lib.core.errors import UserError
 
@@ -41,6 +41,7 @@ def declared() -> Declared | None:
             "outs only, as what it reads is checked against them.\nWrite the stages out one by one."
         )
     stage = stage.resolved(_params())
+    _refuse_passed_over(stage)
     return Declared(
         stage=stage.name,
         deps=stage.deps,
@@ -48,6 +49,25 @@ def declared() -> Declared | None:
         params=stage.params,
         network=stage.network,
     )
+
+
+def _refuse_passed_over(stage: pipeline.Stage) -> None:
+    """Refuses whole files of parameters with keys that DVC's run cache passes over.
+
+    Raises:
+        UserError: There is one.
+    """
+    for file, key in stage.params:
+        path = Path(file)
+        if key or file in enforcement.CATALOGUES or path.suffix not in (".yaml", ".yml", ".json"):
+            continue
+        content = yaml_file.parse(yaml_file.text_of(path, file), file) if path.is_file() else {}
+        for name in config.passed_over("", content):
+            raise UserError(
+                f"{file}: {name}: expected another name, or {file} as a dep, as DVC's run cache "
+                f"passes over keys called {name.rpartition('.')[2]} and would give a wrong result."
+                f"\nPut `- {file}` into the deps of {stage.name} instead, or rename the key."
+            )
 
 
 def _running(

@@ -110,6 +110,15 @@ print(len(gc.get_objects()) < 50_000 < gc.get_freeze_count())
     assert run([sys.executable, "-c", code], Path(__file__).parents[3]).out == "True\n"
 
 
+def test_settings_that_choose_other_kernels_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_DEFAULT_FPMATH_MODE", "TF_XLA_FLAGS"):
+        monkeypatch.setenv(name, "0")
+    with runtime.starting():
+        assert not {"TF_ENABLE_ONEDNN_OPTS", "ONEDNN_DEFAULT_FPMATH_MODE", "TF_XLA_FLAGS"} & {
+            *os.environ
+        }
+
+
 def test_whoever_sets_the_log_level_sees_the_log(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -479,6 +479,25 @@ EDITS = {
         "",
         "hermetic",
     ),
+    "an empty folder in a dep": Edit(
+        "settings.append(Path('data/folder/bare').is_dir())", "", "hermetic"
+    ),
+    # what is made and not declared, which DVC would neither keep nor bring back
+    "a file moved there": Edit(
+        "import shutil; Path(OUTSIDE, 'made').touch(); shutil.move(OUTSIDE + '/made', 'assets/y')",
+        word="writes assets/y",
+    ),
+    "a hard link made": Edit(
+        "import os; os.link('data/n.txt', 'assets/y')", word="writes assets/y"
+    ),
+    "a link made": Edit("import os; os.symlink('n.txt', 'data/y')", word="writes data/y"),
+    "a file removed": Edit("Path('assets/x.toml').unlink()", word="writes assets/x.toml"),
+    "a file made by C": Edit(
+        "import h5py; h5py.File('data/made.h5', 'w').close()",
+        "",
+        "hermetic",
+        "writes data/made.h5, undeclared",
+    ),
     # what none of them catches, see docs/audit.md
     "date of UTC": Edit(
         "import datetime as d; settings.append(str(d.datetime.now(d.UTC).date()))", "", "none"

@@ -50,6 +50,7 @@ with tf.io.TFRecordWriter("assets/x.tfrecord") as writer:
 """
 IDLE = "data/folder/.idle"
 DEEP = "data/folder/deep"
+BARE = "data/folder/bare"
 # Where the refusal does not stop what writes the result
 MADE = {
     *("swallowed", "swallowed whole", "thread", "pool of threads", "thread that goes on"),
@@ -69,7 +70,17 @@ stages:
 def _furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of one stage, with files that it does not declare."""
     path = tmp_path_factory.mktemp("furnished") / "a path with spaces"
-    for folder in ("stages/lib", "data/folder", "assets", ".git", "recipes", "other", IDLE, DEEP):
+    for folder in (
+        "stages/lib",
+        "data/folder",
+        "assets",
+        ".git",
+        "recipes",
+        "other",
+        IDLE,
+        DEEP,
+        BARE,
+    ):
         (path / folder).mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "stages/lib/core", path / "stages/lib/core", ignore=ignore)
@@ -506,6 +517,45 @@ def test_a_folder_whose_name_begins_as_a_systems_is_outside_all_the_same(tmp_pat
     command = [sys.executable, "-c", code, *folders]
     done = execute(command, tmp_path / "room", PYTHONPATH=str(ROOT))
     assert done.out.strip() == f"{folders[1]}{os.sep}x", done.err
+
+
+@pytest.mark.parametrize("declared", ["crop.yaml: ", "crop.json: "])
+def test_a_whole_file_with_a_key_that_dvc_passes_over_is_refused(
+    small: Path, declared: str
+) -> None:
+    name = declared.partition(":")[0]
+    (small / name).write_text('{"crop": {"size": 28}}', encoding="utf-8")
+    text = (small / "dvc.yaml").read_text(encoding="utf-8")
+    whole = text.replace("params: [", f"params: [{declared}, ")
+    (small / "dvc.yaml").write_text(whole, encoding="utf-8")
+    done = run(small)
+    assert f"ERROR: {name}: crop.size: expected another name, or {name} as a dep" in done.err
+    assert not (small / "out.txt").exists()
+    moved = text.replace("deps: [", f"deps: [{name}, ")
+    (small / "dvc.yaml").write_text(moved, encoding="utf-8")
+    write(small, f"settings.append(Path({name!r}).read_text())")
+    assert run(small).code == 0
+
+
+def test_a_section_that_dvc_yaml_declares_is_known(small: Path) -> None:
+    with (small / "params.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("calibration: {bins: 3}\n")
+    write(small, "settings.append(config.value('params.yaml', 'calibration.bins', int))")
+    assert "params.yaml: calibration: unknown key" in run(small).err
+    text = (small / "dvc.yaml").read_text(encoding="utf-8")
+    text = text.replace("params: [", "params: [calibration.bins, ")
+    (small / "dvc.yaml").write_text(text, encoding="utf-8")
+    done = run(small)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_an_out_whose_name_ends_with_a_slash_is_compared(small: Path) -> None:
+    (small / "dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  first:\n    cmd: a\n    outs:\n"
+        "    - path: data/folder/\n      md5: 0123.dir\n",
+        encoding="utf-8",
+    )
+    assert "data/folder: not the one that dvc.lock has of first" in run(small).err
 
 
 def test_there_are_enough_edits() -> None:

@@ -111,7 +111,8 @@ def test_a_foreign_stage_has_its_metrics_and_plots_in_the_report(made: Repositor
 def test_a_subject_of_odd_letters_and_a_setting_of_git_break_no_history(made: Repository) -> None:
     made.put(Run(wrong(0, 9)))
     signer = Path("signer").absolute()  # what gpg says to Git when it signs, and when it verifies
-    made_by = "#!/bin/sh\ncat >/dev/null\nprintf '[GNUPG:] SIG_CREATED \\n' >&2\necho 'Good signature' >&2\n"
+    made_by = "#!/bin/sh\ncat >/dev/null\nprintf '[GNUPG:] SIG_CREATED \\n' >&2\n"
+    made_by += "echo 'Good signature' >&2\n"
     signer.write_text(f"{made_by}echo '-----BEGIN PGP SIGNATURE-----'\n", encoding="utf-8")
     signer.chmod(0o755)
     for key, value in (("gpg.program", str(signer)), ("log.showSignature", "true")):

@@ -1,4 +1,5 @@
 import enum
+import json
 import math
 import re
 import sys
@@ -506,3 +507,21 @@ def test_a_name_that_the_run_cache_passes_over_is_refused_where_nothing_helps(na
     exec(f"def build(*, {name}: int): ...", namespace)
     with pytest.raises(UserError, match=f"Rename it, to image_{name} say"):
         config.arguments_schema(namespace["build"])
+
+
+def test_the_order_of_keys_which_dvc_does_not_see_is_one() -> None:
+    def architecture(*, units: dict[str, list[dict[str, int]]]) -> None:
+        pass
+
+    class Some(config.Schema, frozen=True):
+        units: dict[str, Any]
+
+    for text in ("{b: [{d: 4, c: 3}], a: []}", "{a: [], b: [{c: 3, d: 4}]}"):
+        write(f"some:\n  units: {text}\n")
+        for found in (
+            config.read(FILE)["some"]["units"],
+            config.value(FILE, "some", dict[str, Any])["units"],
+            config.section(FILE, "some", Some).units,
+            config.arguments(FILE, "some", architecture)["units"],
+        ):
+            assert json.dumps(found) == '{"a": [], "b": [{"c": 3, "d": 4}]}'
