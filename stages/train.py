@@ -58,7 +58,7 @@ class Params(config.Schema, frozen=True):
         optimizers.Name, Meta(description="a Keras optimizer, by its lower-case name")
     ] = "adam"
     optimizer_arguments: Annotated[
-        dict[str, float | bool], Meta(description="its own, by their names in Keras")
+        dict[str, int | float | bool], Meta(description="its own, by their names in Keras")
     ] = field(default_factory=dict)
     learning_rate: Annotated[float, Meta(gt=0, le=1e38, description="the highest one")] = 0.001
     schedule: Annotated[
@@ -257,10 +257,12 @@ def diverged(broken: str, epoch: int, steps: int, params: Params) -> UserError:
     """The error for a training whose losses or weights are no longer finite."""
     first, last = (epoch - 1) * steps + 1, epoch * steps
     place = f"epoch {epoch} (step {first}" + (f" to {last})" if last > first else ")")
+    own = ", or leave out train.optimizer_arguments," if params.optimizer_arguments else ","
     return UserError(
         f"{config.PARAMS}: train.learning_rate: expected one that lets the loss fall; with "
         f"{params.learning_rate:g}, found {broken} after {place}.\n"
-        "Lower it or raise train.warmup, and run again; a network of your own may also divide by 0."
+        f"Lower it or raise train.warmup{own} and run again; a network of your own may also divide "
+        "by 0."
     )
 
 
@@ -514,7 +516,8 @@ def main(settings: Settings) -> Callable[[], None] | None:
     if not len(validation.labels):
         refuse_without_validation(params)
     print(runtime.device())
-    with strategy.scope(), runtime.enough_memory("train.batch_size"):
+    section = f"model.{settings.architecture}"
+    with strategy.scope(), runtime.enough_memory(section, "a network that fits", "Make it smaller"):
         network = networks(settings, split)
     model = network.scored
     architectures.refuse_unloadable(settings.architecture, model)

@@ -884,8 +884,8 @@ def answers(status: int, body: bytes = b"", size: int | None = None) -> Callable
         world.prepare("download")
         world.patch.setenv("DATASET_MIRROR", world.server.url)
         if size:
-            change("datasets:tiny.files.train_images.size", size)
-        world.server.answers["/tiny/train_images.gz"] = [Answer(body, status)]
+            change("datasets:tiny.files.test_labels.size", size)
+        world.server.answers["/tiny/test_labels.gz"] = [Answer(body, status)]
         return world.run("download")
 
     return act
@@ -944,6 +944,17 @@ def too_large_a_batch(world: World) -> str:
 
     world.prepare("train")
     world.patch.setattr(loop.Loop, "epoch", too_much)
+    return world.run("train")
+
+
+def too_large_a_network(world: World) -> str:
+    from stages import train
+
+    def too_much(*_: object) -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    world.prepare("train")
+    world.patch.setattr(train, "networks", too_much)
     return world.run("train")
 
 
@@ -1227,29 +1238,32 @@ ACTS: dict[str, Callable[[World], str]] = {
     "params.yaml: train.batch_size: expected batches that fit into memory, found: …": (
         too_large_a_batch
     ),
+    "params.yaml: model.mlp: expected a network that fits into memory, found: …": (
+        too_large_a_network
+    ),
     "params.yaml: train.deterministic: expected operations …, found: …": without_deterministic_form,
     "The configuration of this stage was changed while it ran; …": edited_configuration,
     "An input file of this stage was changed while it ran; …": edited_input,
     "Interrupted; …": interrupted,
-    "tiny/train_images.gz: could not be fetched; tried … (HTTP status 404)…": answers(404),
-    "tiny/train_images.gz: could not be fetched; tried … (HTTP status 503)…": answers(503),
-    "tiny/train_images.gz: could not be fetched; tried … (a web page instead of data)…": answers(
+    "tiny/test_labels.gz: could not be fetched; tried … (HTTP status 404)…": answers(404),
+    "tiny/test_labels.gz: could not be fetched; tried … (HTTP status 503)…": answers(503),
+    "tiny/test_labels.gz: could not be fetched; tried … (a web page instead of data)…": answers(
         200, b"<html>"
     ),
-    "tiny/train_images.gz: could not be fetched; tried … (expected SHA-256 …, found …)…": answers(
+    "tiny/test_labels.gz: could not be fetched; tried … (expected SHA-256 …, found …)…": answers(
         200, b"other"
     ),
-    "tiny/train_images.gz: could not be fetched; tried … (more than the expected … bytes)…": answers(
+    "tiny/test_labels.gz: could not be fetched; tried … (more than the expected … bytes)…": answers(
         200, b"x" * 100, size=99
     ),
-    "tiny/train_images.gz: could not be fetched; tried … (refused or unreachable)…": mirror(
+    "tiny/test_labels.gz: could not be fetched; tried … (refused or unreachable)…": mirror(
         "http://127.0.0.1:9"
     ),
-    "tiny/train_images.gz: could not be fetched; tried … (no such host, or no network)…": no_name,
-    "tiny/train_images.gz: could not be fetched; tried … (no usable address…)…": mirror(
+    "tiny/test_labels.gz: could not be fetched; tried … (no such host, or no network)…": no_name,
+    "tiny/test_labels.gz: could not be fetched; tried … (no usable address…)…": mirror(
         "ftp://example.org"
     ),
-    "tiny/train_images.gz: could not be fetched; tried nothing, …": mirror("none"),
+    "tiny/test_labels.gz: could not be fetched; tried nothing, …": mirror("none"),
     "mirror/tiny/train_images.gz: expected SHA-256 …, found … bytes. …": other_mirror,
     "…; the cache is … set DATASET_CACHE to another folder.": no_cache,
 }
@@ -1419,6 +1433,11 @@ def conflict(repository: Repository) -> Finished:
     return repository.run("dvc", "repro")
 
 
+def empty_lock(repository: Repository) -> Finished:
+    (repository.path / "dvc.lock").write_text("", encoding="utf-8")
+    return repository.run("dvc", "repro")
+
+
 def no_remote(repository: Repository) -> Finished:
     return repository.run("dvc", "pull")
 
@@ -1459,6 +1478,7 @@ COMMANDS: dict[str, Callable[[Repository], Finished]] = {
     "…finding module specification for 'stages.train'…": in_a_folder(
         "python", "-m", "stages.train"
     ),
+    "…dvc.lock' validation failed…": empty_lock,
     "…dvc.lock… is invalid…": conflict,
     "No remote provided and no default remote set…": no_remote,
     "…expected a Git repository, found none …": compare_without_git,

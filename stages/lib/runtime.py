@@ -166,8 +166,15 @@ def remark_on_threads(model: "keras.Model", threads: int, batch_size: int, cores
 
 
 @contextlib.contextmanager
-def enough_memory(key: str) -> Iterator[None]:
-    """The block that runs a model on batches whose size a key of params.yaml sets.
+def enough_memory(
+    key: str, what: str = "batches that fit", step: str = "Lower it, or make the model smaller,"
+) -> Iterator[None]:
+    """The block whose need of memory a key of params.yaml sets.
+
+    Args:
+        key: The key.
+        what: What it should be, but for the words "into memory".
+        step: What to do before running again.
 
     Raises:
         UserError: The block asks for more memory than there is.
@@ -178,9 +185,8 @@ def enough_memory(key: str) -> Iterator[None]:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise UserError(
-            f"{config.PARAMS}: {key}: expected batches that fit into memory, found: "
-            f"{_said(error) or 'no memory left'}.\n"
-            "Lower it, or make the model smaller, and run again."
+            f"{config.PARAMS}: {key}: expected {what} into memory, found: "
+            f"{_said(error) or 'no memory left'}.\n{step} and run again."
         ) from None
 
 

@@ -385,10 +385,18 @@ def test_too_large_a_batch_for_the_memory_names_its_key(
         monkeypatch.setattr(architectures, "build", exhausted)
     monkeypatch.setattr(loop.Loop, "epoch", exhausted)
     message = run_stage("train").message
-    assert message.startswith(
-        "params.yaml: train.batch_size: expected batches that fit into memory"
+    key, what, step = {
+        "network": ("model.mlp", "a network that fits", "Make it smaller"),
+        "training": (
+            "train.batch_size",
+            "batches that fit",
+            "Lower it, or make the model smaller,",
+        ),
+    }[where]
+    assert message == (
+        f"params.yaml: {key}: expected {what} into memory, found: OOM when allocating tensor.\n"
+        f"{step} and run again."
     )
-    assert "memory, found: OOM when allocating tensor.\nLower it" in message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")

@@ -55,12 +55,9 @@ def value(file: str, key: str, hint: Any) -> Any:
     """
     *parents, name = key.split(".")
     section_of_key = _mapping(file, ".".join(parents))
-    if name in section_of_key:
-        _announce(file, key, section_of_key[name])
-    else:  # DVC knows no single key that is not there
-        _announce(file, ".".join(parents), section_of_key)
     if name not in section_of_key and type(None) not in get_args(hint):
         raise refusals.missing(name, section_of_key, f"{file}: {key}", file)
+    _announce_field(file, ".".join(parents), section_of_key, name)
     return convert(section_of_key.get(name), hint, f"{file}: {key}")
 
 
@@ -71,8 +68,9 @@ def section(file: str, key: str, schema: type[T]) -> T:
         UserError: As ``value``, or the section has a key that ``schema`` does not know.
     """
     content = _mapping(file, key)
+    converted = cast(T, convert(content, schema, f"{file}: {key}"))
     _announce(file, key, content)
-    return cast(T, convert(content, schema, f"{file}: {key}"))
+    return converted
 
 
 def checked(file: str, key: str, schema: type[T]) -> T:
@@ -88,13 +86,11 @@ def fields(file: str, key: str, schema: type[T]) -> T:
     """
     mapping = _mapping(file, key)
     names = [field.name for field in msgspec.structs.fields(cast(Any, schema))]
-    for name in names:
-        if name in mapping:
-            _announce(file, f"{key}.{name}", mapping[name])
-        else:  # DVC knows no single key that is not there
-            _announce(file, key, mapping)
     own = {name: mapping[name] for name in names if name in mapping}
-    return cast(T, convert(own, schema, f"{file}: {key}"))
+    converted = cast(T, convert(own, schema, f"{file}: {key}"))
+    for name in names:
+        _announce_field(file, key, mapping, name)
+    return converted
 
 
 def recorded(content: Schema) -> dict[str, Any]:
@@ -119,8 +115,8 @@ def arguments(file: str, key: str, function: Callable[..., object]) -> dict[str,
     """
     schema = arguments_schema(function)
     content = _mapping(file, key)
-    _announce(file, key, content)
     values = msgspec.structs.asdict(convert(content, schema, f"{file}: {key}"))
+    _announce(file, key, content)
     for name, found in values.items():
         try:
             json.dumps(found, allow_nan=False)
@@ -258,6 +254,14 @@ def _mapping(file: str, key: str) -> dict[str, Any]:
             raise refusals.no_section(node, f"{file}: {done}{part}", file)
         done = f"{done}{part}."
     return cast(dict[str, Any], node)
+
+
+def _announce_field(file: str, key: str, content: dict[str, Any], name: str) -> None:
+    """Tells that a key of a section is read; DVC knows none that is not there, but the section."""
+    if name in content:
+        _announce(file, f"{key}.{name}".removeprefix("."), content[name])
+    else:
+        _announce(file, key, content)
 
 
 def _announce(file: str, key: str, content: object) -> None:

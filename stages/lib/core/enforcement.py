@@ -405,22 +405,32 @@ def _list(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
 
 def _source(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     """The old name of what is linked or moved."""
-    return _named("read", arguments[0], frame)
+    return _named("read", _at(arguments[0], arguments[2]), frame)
 
 
 def _pointed_at(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     """What a symbolic link leads to, which is named from its own folder."""
     name, link = (os.fsdecode(argument) for argument in arguments[:2])
-    return _named("read", Path(link).parent / name, frame)
+    return _named("read", _at(Path(link).parent / name, arguments[2]), frame)
 
 
 def _target(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     """The new name of what is linked or moved."""
-    return _named("write", arguments[1], frame)
+    return _named("write", _at(arguments[1], arguments[-1]), frame)
 
 
 def _removed(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
-    return _named("write", arguments[0], frame)
+    return _named("write", _at(arguments[0], arguments[1]), frame)
+
+
+def _at(name: Any, folder: int) -> Any:
+    """A name as seen from here, which may be given from an open folder."""
+    if folder == -1 or os.path.isabs(name):
+        return name
+    try:
+        return Path(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(name))
+    except OSError:
+        return None  # where the system does not tell
 
 
 def _named(kind: str, name: object, frame: FrameType) -> Touch | None:

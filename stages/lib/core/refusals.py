@@ -129,7 +129,7 @@ def _mistyped(found: object, hint: Any, where: str) -> UserError:
         step = "Write the number without quotes"
     elif plain is str and isinstance(found, (int, float)):
         step = "Write it in quotes"
-    elif get_origin(plain) is list and found is not None and not isinstance(found, dict):
+    elif get_origin(plain) is list and _fits([found], hint):
         step = f"Write it in brackets, as in [{found}],"
     return UserError(
         f"{where}: expected {_wanted(hint)}, found {yaml_file.show(found)}.\n{step} and run again."

@@ -33,18 +33,29 @@ Name = Literal[
 _KEY = "train.optimizer_arguments"
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 _ELSEWHERE = (  # set by other keys of params.yaml, or of no use in one training
-    "learning_rate", "weight_decay", "name", "loss_scale_factor", "gradient_accumulation_steps",
+    "learning_rate", "weight_decay", "adam_weight_decay", "name", "loss_scale_factor",
+    "gradient_accumulation_steps",
 )  # fmt: skip
-_FRACTION, _POSITIVE = Meta(ge=0, lt=1), Meta(gt=0)
+# Training computes in float32, whose largest number is 3.4e38; in it 0.9999999999 is 1
+_NUMBER, _FRACTION = Meta(ge=-1e38, le=1e38), Meta(ge=0, le=0.999999)
+_POSITIVE, _NOT_NEGATIVE = Meta(ge=1e-37, le=1e38), Meta(ge=0, le=1e38)
 _LIMITS = {  # those that Keras states in words, or not at all
     **dict.fromkeys(("momentum", "ema_momentum", "rho", "beta_1", "beta_2"), _FRACTION),
     **dict.fromkeys(("adam_beta_1", "adam_beta_2"), _FRACTION),
-    **dict.fromkeys(("epsilon", *_CLIPPING), _POSITIVE),
+    **dict.fromkeys(("epsilon", "epsilon_1", "epsilon_2", "clip_threshold"), _POSITIVE),
+    **dict.fromkeys(_CLIPPING, _POSITIVE),
+    **dict.fromkeys(("l1_regularization_strength", "l2_regularization_strength"), _NOT_NEGATIVE),
+    **dict.fromkeys(("l2_shrinkage_regularization_strength", "beta"), _NOT_NEGATIVE),
+    "initial_accumulator_value": _NOT_NEGATIVE,
+    "learning_rate_power": Meta(ge=-1e38, le=0),
+    "beta_2_decay": Meta(ge=-1e38, le=-1e-6),
 }
+_LIMITS_OF_KIND = {("lion", "beta_1"): Meta(ge=1e-6, le=0.999999)}
+_COUNTS = {"ns_steps": Annotated[int, Meta(ge=1, le=100)]}  # other numbers may have fractions
 _WITHOUT_EFFECT = {"nesterov": "momentum", "ema_momentum": "use_ema"}  # unless the other is set
 
 
-def check(name: str, arguments: Mapping[str, float | bool]) -> None:
+def check(name: str, arguments: Mapping[str, int | float | bool]) -> None:
     """Checks an optimizer's own arguments against the signature that Keras gives it.
 
     Args:
@@ -80,15 +91,18 @@ def _arguments(name: str) -> Iterator[tuple[str, Any, Any]]:
         key, default = parameter.name, parameter.default
         if key in _ELSEWHERE:
             continue
-        if isinstance(default, (bool, int)):
-            yield key, type(default), default
-        elif isinstance(default, float) or key in _CLIPPING:
-            number = Annotated[float, _LIMITS[key]] if key in _LIMITS else float
+        if isinstance(default, bool):
+            yield key, bool, default
+        elif key in _COUNTS:
+            yield key, _COUNTS[key], default
+        elif isinstance(default, (int, float)) or key in _CLIPPING:
+            limits = _LIMITS_OF_KIND.get((name, key)) or _LIMITS.get(key, _NUMBER)
+            number = Annotated[float, limits]
             yield key, number if default is not None else number | None, default
 
 
 def make(
-    name: str, weight_decay: float, arguments: Mapping[str, float | bool] | None = None
+    name: str, weight_decay: float, arguments: Mapping[str, int | float | bool] | None = None
 ) -> "keras.optimizers.Optimizer":
     """A Keras optimizer by its lower-case name.
 
@@ -97,9 +111,21 @@ def make(
         weight_decay: The fraction of every weight that a step of learning rate 1 takes off.
             Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
         arguments: Its own ones, as ``check`` lets them pass; others have Keras's defaults.
+
+    Raises:
+        UserError: Keras refuses one of them all the same.
     """
-    kind = _kinds()[name]
-    optimizer: keras.optimizers.Optimizer = kind(weight_decay=weight_decay, **(arguments or {}))
+    kind, own = _kinds()[name], dict(arguments or {})
+    if "adam_weight_decay" in inspect.signature(kind).parameters:  # of vectors and convolutions
+        own["adam_weight_decay"] = weight_decay
+    try:
+        optimizer: keras.optimizers.Optimizer = kind(weight_decay=weight_decay, **own)
+    except (TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"{config.PARAMS}: {_KEY}: expected values that Keras takes, found: {said[:200]}\n"
+            "Correct them and run again."
+        ) from None
     if not weight_decay:
         optimizer.weight_decay = None  # some kinds refuse None, all of them work for 0
     return optimizer
