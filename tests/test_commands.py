@@ -46,10 +46,12 @@ DIGITS = [
     "git checkout params.yaml",
     "git checkout datasets.yaml",
     "git checkout environment.yaml",
+    "git checkout dvc.lock",
+    "git checkout dvc.lock && dvc repro",
     "dvc checkout",
     "dvc checkout --force",
     "dvc checkout --relink",
-    "git checkout dvc.lock reports && dvc checkout",
+    "git checkout HEAD -- dvc.lock reports && dvc checkout",
     "cp params.yaml recipes/MINE.yaml",
     "python -m tools.export",
     "python -m tools.export litert onnx",
@@ -61,11 +63,11 @@ COLUMNS = "'reports/[^:]*$|models/|data/|stages/|environment|Created'"
 EXPERIMENTS = [
     "dvc exp run -S train.epochs=3",
     "dvc metrics diff",
-    "git checkout params.yaml dvc.lock reports && dvc checkout",
+    "git checkout HEAD -- params.yaml dvc.lock reports && dvc checkout",
     "dvc exp run -S train.epochs=3 -n three",
     f"dvc exp show --only-changed --drop {COLUMNS}",
     "dvc exp show",
-    "git checkout params.yaml dvc.lock reports && dvc checkout",
+    "git checkout HEAD -- params.yaml dvc.lock reports && dvc checkout",
     "dvc exp apply three",
     "git add params.yaml dvc.lock reports && git commit",
     "dvc exp remove three",
@@ -81,7 +83,6 @@ PULL_REQUEST = [
 ]
 CONFLICT = [
     "git checkout --ours dvc.lock reports && dvc repro",
-    "git checkout --theirs dvc.lock && dvc repro",
     "git checkout --ours dvc.lock reports && dvc repro && git add dvc.lock reports && git commit",
 ]
 OWN_IMAGES = [
@@ -115,7 +116,7 @@ ELSEWHERE = {
     "pytest": BY_CI + "readme",
     "ruff check . && ruff format --check . && mypy && python -m tools.audit": BY_CI + "mypy",
     "ruff check . && ruff format --check . && mypy && python -m tools.audit && python -m "
-    "tools.audit --lock && pytest": BY_CI + "mypy",
+    "tools.audit --lock && dvc repro && python -m tools.audit --hermetic && pytest": BY_CI + "mypy",
     "python -m tools.add_weights https://storage.googleapis.com/tensorflow/keras-applications/"
     "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5 "
     "--name mobilenet_v2": BY_TEST + "test_what_comes_from_an_address_is_fetched_from_there_again",

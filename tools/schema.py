@@ -141,11 +141,12 @@ def _write() -> None:
     """Without TensorFlow: only the types of the stages are looked at."""
     for library in ("keras", "tensorflow"):
         sys.modules.setdefault(library, mock.MagicMock())
+    made = texts()
     SCHEMAS.mkdir(exist_ok=True)
-    for name, text in texts().items():
+    for name, text in made.items():
         with files.replacing(SCHEMAS / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{len(texts())} schemas in {SCHEMAS}/")
+    print(f"{len(made)} schemas in {SCHEMAS}/")
 
 
 if __name__ == "__main__":

@@ -998,3 +998,41 @@ def test_a_package_may_be_written_in_each_of_its_ways(small: Small) -> None:
     text = (small.path / "dvc.yaml").read_text(encoding="utf-8")
     small.write("dvc.yaml", text.replace("- pyyaml", "- PyYAML"))
     small.passes()
+
+
+def test_code_with_the_line_ends_of_windows_is_told(small: Small) -> None:
+    path = small.path / "stages/count.py"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    small.fails("stages/count.py: its lines end in CRLF", "git checkout stages/count.py")
+
+
+def test_line_ends_of_windows_are_no_change_without_effect(locked: Small) -> None:
+    path = locked.path / "stages/scale.py"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    locked.fails("stages/scale.py changed", option=("--lock",))
+    assert "without effect" not in locked.audit("--lock")[1]
+
+
+def test_the_markers_of_a_merge_are_named(locked: Small) -> None:
+    locked.edit("dvc.lock", "stages:", "<<<<<<< HEAD\nstages:")
+    locked.fails("git checkout --ours dvc.lock reports && dvc repro", option=("--lock",))
+
+
+@pytest.mark.parametrize(
+    ("file", "option"),
+    [
+        ("dvc.yaml", ()),
+        ("dvc.yaml", ("--lock",)),
+        ("dvc.lock", ("--lock",)),
+        ("dvc.lock", ("--mend",)),
+        ("params.yaml", ()),
+        ("requirements.txt", ()),
+        ("environment.yaml", ()),
+    ],
+)
+def test_a_file_that_is_not_utf_8_is_named(
+    locked: Small, file: str, option: tuple[str, ...]
+) -> None:
+    with (locked.path / file).open("ab") as stream:
+        stream.write(b"# caf\xe9\n")
+    locked.fails(f"ERROR: {file}: not UTF-8 text", option=option)

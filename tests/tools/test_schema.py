@@ -64,3 +64,41 @@ def test_a_misspelt_key_or_value_is_refused(tmp_path: Path, file: str, old: str,
     changed = tmp_path / f"{file}.yaml"
     changed.write_text(text.replace(old, new, 1), encoding="utf-8")
     assert check(file, changed).returncode == 1
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_a_users_mistake_is_told_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tools import schema
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets.yaml").write_text("a: [", encoding="utf-8")
+    assert schema.main([]) == 1
+    assert capsys.readouterr().err.startswith("ERROR: datasets.yaml: line 2")
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_an_argument_is_described_by_its_docstring() -> None:
+    from tools import schema
+
+    def build(shape: object, *, units: int, depth: int = 1) -> None:
+        """A network.
+
+        Args:
+            shape: Of an image.
+            units: How many there are
+                in each layer.
+            depth: Of it.
+
+        Returns:
+            It: all of it.
+        """
+
+    found = schema._descriptions(build)
+    assert found == {
+        "shape": "Of an image.",
+        "units": "How many there are in each layer.",
+        "depth": "Of it.",
+    }
+    assert schema._descriptions(lambda: None) == {}

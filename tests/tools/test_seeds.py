@@ -163,3 +163,22 @@ def test_the_number_is_bounded(project: Path, count: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         seeds.main([count])
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("folder", ["M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", "\u9879\u76ee"])
+def test_the_path_of_the_project_may_be_in_any_language(
+    project: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (project / ".dvc/config.local").write_text("[core]\n    autostage = true\n", encoding="utf-8")
+    project.rename(project.with_name(folder))
+    monkeypatch.chdir(project.with_name(folder))
+    assert seeds.main(["2"]) == 0
+    assert runs(project) == [1, 2]
+
+
+def test_a_broken_file_is_named_as_it_is_called_here(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "params.yaml").write_text("train: {seed: 1\n", encoding="utf-8")
+    assert seeds.main(["1"]) == 1
+    assert capsys.readouterr().err.startswith("ERROR: params.yaml: line ")

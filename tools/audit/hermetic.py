@@ -158,9 +158,14 @@ def _environment(home: Path, stage: Stage) -> dict[str, str]:
         "PYTHONUSERBASE": site.getuserbase(),
         "PYTHONUTF8": "1",
         "TMPDIR": str(home),
-        # Another day, and another hour but in one second of each
-        "TZ": f"ROOM{'-' if time.timezone > 0 else '+'}24:59:59",
+        "TZ": _zone(),
     }
+
+
+def _zone() -> str:
+    """A time zone in which it is another day, and another hour."""
+    there = time.gmtime(time.time() - 22.5 * 3600)
+    return "ROOM+22:30" if there.tm_yday != time.localtime().tm_yday else "ROOM-22:30"
 
 
 def _elsewhere(dep: str) -> bool:

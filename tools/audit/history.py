@@ -21,8 +21,8 @@ def same_code(root: Path, path: str, digest: str) -> bool:
     file = root / path
     if not file.is_file():
         return False
-    before = _content(root, path, digest)
-    return before is not None and equal(before, file.read_bytes())
+    before, now = _content(root, path, digest), file.read_bytes()
+    return before is not None and b"\r" not in now and equal(before, now)
 
 
 def equal(one: bytes, other: bytes) -> bool:

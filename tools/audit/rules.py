@@ -167,6 +167,14 @@ def undeclared_sources(stage: Stage, need: Needs, variants: Any, __: set[str]) -
                 )
 
 
+def carriage_returns(_: Stage, need: Needs, __: Any, ___: set[str]) -> Iterator[Finding]:
+    """Code ends its lines as Git stores them, or no other clone has the hashes of dvc.lock."""
+    for file in sorted(need.imports.files):
+        if b"\r\n" in (need.root / file).read_bytes():
+            step = f"`git add {file} && rm {file} && git checkout {file}`, then `dvc repro`"
+            yield Finding(file, "its lines end in CRLF, and in every other clone in LF", step)
+
+
 def undeclared_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
     """Every parameter that is read is declared, by that very key."""
     for name, seen in need.observed.items():
@@ -275,6 +283,7 @@ def missing_modules(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator
 Rule = Callable[[Stage, Needs, Any, set[str]], Iterable[Finding]]
 RULES: tuple[Rule, ...] = (
     unreadable,
+    carriage_returns,
     undeclared_sources,
     undeclared_params,
     unread_deps,

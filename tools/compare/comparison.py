@@ -172,7 +172,10 @@ def _other_images(before: Side, after: Side) -> tuple[str, str]:
         return "", ""
     if test is False:
         if same and _same_hash(before, after, sides.RAW):
-            return "", "The test images are the same ones, but they were prepared in another way."
+            return "", (
+                "The test images are the same ones, but they were prepared in another way, or "
+                "their classes have other names."
+            )
         return f"the test images changed: {sides.TEST} has other content", ""
     if same:
         return "", (

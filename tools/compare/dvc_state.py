@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core import files, yaml_file
+from stages.lib.core import files, pipeline, yaml_file
 from stages.lib.core.errors import UserError
 
 _ABSENT = ("deleted", "not in cache")  # an output that was not checked out; says nothing about age
@@ -68,13 +68,9 @@ def read_lock(path: Path) -> Lock:
         UserError: There is none, or it is not one.
     """
     try:
-        text = yaml_file.text_of(path, path.as_posix())
+        return lock(pipeline.lock_stages(path, path.as_posix()))
     except FileNotFoundError:
         raise UserError(f"{path.as_posix()}: not found") from None
-    stages = parse(text, path).get("stages")
-    if not isinstance(stages, dict):
-        raise UserError(f"{path.as_posix()}: holds no stages")
-    return lock(stages)
 
 
 def parse(text: str, path: Path) -> dict[str, Any]:

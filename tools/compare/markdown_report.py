@@ -21,7 +21,7 @@ def headline(of: Comparison) -> str:
         return f"No difference: all {of.test.images[1]:,} test images are predicted as before"
     low, high, before, after = _numbers(of, of.test)
     numbers = f"{percent(before)} → {percent(after)}"
-    accuracy = "mean test accuracy" if max(_counts(of)) > 1 else "test accuracy"
+    accuracy = "mean test accuracy" if _of_means(of) and max(_counts(of)) > 1 else "test accuracy"
     if of.verdict == "no difference":
         shown = f"between {sections.signed(low)} and {sections.signed(high)} points, so not shown"
         return f"No difference beyond noise: {accuracy} {numbers}, {shown} either way{_others(of)}"
@@ -37,10 +37,15 @@ def _counts(of: Comparison) -> tuple[int, int]:
 
 def _numbers(of: Comparison, test: Test) -> tuple[float, float, float, float]:
     """Limits of the difference, and both accuracies: of all trainings, or of one a side."""
-    weighed = of.evidence.get(scores.ACCURACY)
-    if weighed is not None and weighed.both_chances:
+    if weighed := _of_means(of):
         return weighed.low, weighed.high, *weighed.means
     return test.low, test.high, *test.accuracies
+
+
+def _of_means(of: Comparison) -> Evidence | None:
+    """The evidence of all trainings, where it holds the chance of the training too."""
+    weighed = of.evidence.get(scores.ACCURACY)
+    return weighed if weighed is not None and weighed.both_chances else None
 
 
 def _others(of: Comparison) -> str:
@@ -80,10 +85,9 @@ def evidence(of: Comparison) -> str:
         )
     if of.same_predictions:
         return ""
-    stale = f"Going by the files as they are, which are out of date: {of.outdated}. "
-    opening = markdown.escape(stale) if of.outdated else ""
-    weighed = of.evidence.get(scores.ACCURACY)
-    if weighed is not None and weighed.both_chances:
+    stale = f"Going by the files as they are, which are out of date: {of.outdated}."
+    opening = f"{markdown.escape(stale)} " if of.outdated else ""
+    if weighed := _of_means(of):
         return opening + _of_all_trainings(weighed, test)
     return (
         f"{opening}Of the same {test.images[1]:,} test images {len(test.fixed):,} were fixed and "

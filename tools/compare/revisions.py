@@ -167,7 +167,11 @@ def _merge_base(branch: str) -> Base:
 def _commit(name: str) -> str | None:
     """The full hash of the commit that a name stands for."""
     answer = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    return answer.stdout.decode().strip() or None
+    if found := answer.stdout.decode().strip():
+        return found
+    experiments = git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}")
+    hashes = set(experiments.stdout.decode().split())  # DVC's names of `dvc exp run`
+    return hashes.pop() if len(hashes) == 1 else None
 
 
 def _unknown(name: str) -> str:
@@ -185,7 +189,8 @@ def _unknown(name: str) -> str:
 
 
 def _refs() -> list[str]:
-    answer = git("for-each-ref", "--format=%(refname:short)", "--sort=-creatordate")
+    kinds = ("refs/heads", "refs/remotes", "refs/tags")  # and not DVC's own
+    answer = git("for-each-ref", "--format=%(refname:short)", "--sort=-creatordate", *kinds)
     return answer.stdout.decode().split()
 
 

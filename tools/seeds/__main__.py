@@ -105,12 +105,13 @@ def _copy(commit: str | None, folder: Path) -> None:
 
 def _share_cache(folder: Path, cache: Path) -> None:
     """Sets a copy to the work tree's cache, without Git and with a state of its own."""
-    from dvc.config import Config  # type: ignore[import-untyped]
+    from configobj import ConfigObj  # type: ignore[import-untyped] # DVC's writes no Chinese path
 
-    with Config(dvc_dir=str(folder.resolve() / ".dvc"), validate=True).edit("local") as settings:
-        settings.setdefault("cache", {})["dir"] = str(cache.resolve())
-        settings.setdefault("core", {})["no_scm"] = True
-        settings["core"]["site_cache_dir"] = str(folder.resolve() / ".dvc" / "site")
+    path = folder.resolve() / ".dvc"
+    settings = ConfigObj(str(path / "config.local"), encoding="utf-8")
+    settings.setdefault("cache", {})["dir"] = str(cache.resolve())
+    settings.setdefault("core", {}).update({"no_scm": True, "site_cache_dir": str(path / "site")})
+    settings.write()
 
 
 def _seeds(folder: Path, count: int) -> list[int]:

@@ -108,14 +108,39 @@ def load_lock(root: Path) -> dict[str, Entry]:
     path = root / LOCK
     if not path.is_file():
         raise UserError(f"{LOCK}: not found in {root}.\nRun `dvc repro` and commit it.")
-    content = yaml_file.parse(yaml_file.text_of(path, LOCK), LOCK)
     try:
-        return {name: _entry(entry) for name, entry in (content.get("stages") or {}).items()}
+        return {name: _entry(entry) for name, entry in lock_stages(path, LOCK).items()}
     except (AttributeError, KeyError, TypeError):
+        raise _not_a_lock(LOCK) from None
+
+
+def lock_stages(path: Path, called: str) -> dict[str, Any]:
+    """The section ``stages`` of a dvc.lock, as DVC wrote it.
+
+    Args:
+        path: The file.
+        called: What messages call it.
+
+    Raises:
+        UserError: It holds the markers of a merge, or is not as DVC writes it.
+    """
+    text = yaml_file.text_of(path, called)
+    if "\n<<<<<<< " in f"\n{text}":
         raise UserError(
-            f"{LOCK}: not as DVC writes it.\n"
-            f"Restore it by `git checkout {LOCK}`, or run `dvc repro`."
-        ) from None
+            f"{called}: expected hashes, found the markers of a merge.\nSettle params.yaml and the "
+            f"code by hand, then run `git checkout --ours {LOCK} reports && dvc repro`."
+        )
+    content = yaml_file.parse(text, called)
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict):
+        raise _not_a_lock(called)
+    return stages
+
+
+def _not_a_lock(called: str) -> UserError:
+    return UserError(
+        f"{called}: not as DVC writes it.\nRestore it by `git checkout {LOCK}`, or run `dvc repro`."
+    )
 
 
 def parse(text: str) -> dict[str, Stage]:

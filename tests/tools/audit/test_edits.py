@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -556,6 +557,20 @@ def test_an_out_whose_name_ends_with_a_slash_is_compared(small: Path) -> None:
         encoding="utf-8",
     )
     assert "data/folder: not the one that dvc.lock has of first" in run(small).err
+
+
+@pytest.mark.parametrize("ahead", [0, 9, -8, 14, -12])
+def test_it_is_another_day_in_the_room_at_every_hour(
+    monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    for half in range(48):
+        now = 1_700_000_000 + 1800 * half
+        here = time.gmtime(now + 3600 * ahead)
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        monkeypatch.setattr(time, "localtime", lambda here=here: here)
+        shift = {"ROOM+22:30": -81_000, "ROOM-22:30": 81_000}[hermetic._zone()]  # as POSIX has it
+        there = time.gmtime(now + shift)
+        assert there.tm_yday != here.tm_yday
 
 
 def test_there_are_enough_edits() -> None:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -633,3 +634,22 @@ def test_json_is_alone_on_standard_output(made: Repository) -> None:
     found = made.compare("--json", "--fail-if-worse", "--no-images")
     assert json.loads(found.out)["exit_status"] == found.code == 3
     assert "not known" in found.err
+
+
+def test_an_experiment_is_found_by_the_name_that_dvc_gave_it(made: Repository) -> None:
+    made.git("update-ref", "refs/exps/ab/cdef/five", "main")
+    made.git("update-ref", "refs/exps/exec/EXEC_HEAD", "main")
+    assert made.compare("five").code == 0
+    message = made.fails("fife")
+    assert "fife: unknown Git revision; known are change, main." in message
+
+
+def test_going_by_files_that_are_out_of_date_is_a_sentence_of_its_own(made: Repository) -> None:
+    made.put(Run(wrong(0, 9)))
+    base = made.commit("Base")
+    made.put(Run(wrong(0, 1)))
+    path = made.path / "params.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("epochs: ", "epochs: 1"), "utf-8")
+    report = made.compare(base).report
+    assert "Going by the files as they are, which are out of date" in report
+    assert re.search(r"\. Of the same \d+ test images", report), report
