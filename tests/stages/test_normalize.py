@@ -467,7 +467,7 @@ def test_real_data_are_split_by_class(
             {"name": "a", "sha256": "0" * 64},
             "format idx: expected one of .*; found 'test_label'.\nDid you mean 'test_labels'",
         ),
-        ("format", "npz", "files: format npz: expected one of arrays; found 'train_images'"),
+        ("format", "npz", "files: format npz: expected one of arrays; found 'test_images'"),
         (
             "format",
             "IDX",
