@@ -1,5 +1,6 @@
 """What is read of dvc.yaml: commands that can be followed, and what is refused."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,45 @@ def test_a_reference_to_no_key_is_refused(key: str) -> None:
     assert pipeline.references("${a.b} ${c} ${a.b}") == ["a.b", "c"]
 
 
-def test_what_is_ignored_is_what_dvc_leaves_out_of_a_folder(tmp_path: Path) -> None:
+def test_a_reference_is_resolved_as_dvc_resolves_it() -> None:
+    values = {"a": {"on": True, "list": [4, {"b": "x"}]}}
+    assert pipeline.resolve("${a.on} ${a.list[0]} ${a.list[1].b}", values) == "true 4 x"
+    with pytest.raises(UserError, match="has no such key"):
+        pipeline.resolve("${a.list[2]}", values)
+
+
+def test_values_that_come_from_elsewhere_make_a_stage_strange() -> None:
+    text = "vars: [{a: 1}]\nstages: {one: {cmd: 'python -m stages.one ${a}'}}"
+    assert pipeline.parse(text)["one"].strange == "vars"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("schema: '2.0'\n<<<<<<< HEAD\nstages: {}\n", "found the markers of a merge"),
+        ("", "not as DVC writes it"),
+        ("stages: [a]", "not as DVC writes it"),
+        ("stages: {a: {outs: [b]}}", "not as DVC writes it"),
+    ],
+)
+def test_a_lock_that_dvc_did_not_write_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "dvc.lock").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=f"dvc.lock: .*{said}"):
+        pipeline.load_lock(tmp_path)
+
+
+def test_paths_of_a_lock_are_plain(tmp_path: Path) -> None:
+    text = "stages: {a: {outs: [{path: b/, md5: c}], deps: [{path: ./d/, md5: e}]}}"
+    (tmp_path / "dvc.lock").write_text(text, encoding="utf-8")
+    found = pipeline.load_lock(tmp_path)["a"]
+    assert (found.outs, found.deps) == ({"b": "c"}, {"d": "e"})
+
+
+def test_what_is_ignored_is_what_dvc_leaves_out_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # DVC's log goes to the standard output of the test that imported DVC first
+    monkeypatch.setattr(logging.root.manager, "disable", logging.INFO)
     repo_module, ignore = pytest.importorskip("dvc.repo"), pytest.importorskip("dvc.ignore")
     repository = repo_module.Repo.init(tmp_path, no_scm=True)
     texts = {
