@@ -232,6 +232,8 @@ def _test(before: Side, after: Side) -> Test | Unknown:
         for side in (before, after)
         if isinstance(side.labels, Unknown)
     )
+    if isinstance(before.labels, Unknown):
+        why += f"; {MORE} {before.name} makes them again"
     return unpaired((totals[0][0], totals[1][0]), (totals[0][1], totals[1][1]), why)
 
 

@@ -365,6 +365,9 @@ def test_without_the_earlier_predictions_the_totals_are_compared(made: Repositor
     assert found.json["accuracy"]["correct"] == [50, 20]
     assert "Compared by totals alone" in found.report
     assert "neither in DVC's cache nor in a remote" in found.report
+    assert re.search(r"python -m tools.seeds 3 \w{7} makes them again", found.report)
+    assert "🟢 Better: test accuracy" not in found.title
+    assert "mean" not in found.title
     assert "By class: not known" in found.report
 
 
