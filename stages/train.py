@@ -203,6 +203,7 @@ def fit(
                 images, labels, order, rates[epoch - 1], report, shown.report_every
             )
             results = {"loss": scores.loss, "accuracy": scores.accuracy}
+            trainings.end()  # penalties of frozen layers count too, or epochs could not be compared
             with training.averaged():
                 if len(validation.labels):
                     held_out = training.evaluate(validation.images, validation.labels)
@@ -307,6 +308,7 @@ def run_record(
         },
         "versions": settings.versions,
         "images": {"train": len(split.labels), "validation": len(validation.labels)},
+        "penalties": bool(model.losses),
         "layers": [
             {
                 "name": layer.name,
@@ -520,6 +522,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
     with strategy.scope(), runtime.enough_memory(section, "a network that fits", "Make it smaller"):
         network = networks(settings, split)
     model = network.scored
+    architectures.refuse_idle(settings.architecture, network.trained)
     architectures.refuse_unloadable(settings.architecture, model)
     size = min(params.batch_size, len(split.labels))
     if strategy.num_replicas_in_sync > 1:
@@ -546,11 +549,13 @@ def main(settings: Settings) -> Callable[[], None] | None:
         model.summary(line_length=80)
         if network.started:
             name, count = settings.weights[0], len(network.started)
-            print(f"Starts from {name}: {count} layers have its values")
+            print(f"Starts from {name}; layers below the last that have its values: {count}")
         for remark in remarks(model, params):
             print(remark)
         batch, num_classes = slice(params.batch_size), len(split.class_names)
-        untrained = trainings.of(1).evaluate(split.images[batch], split.labels[batch])
+        first = trainings.of(1)
+        trainings.end()  # as after each epoch
+        untrained = first.evaluate(split.images[batch], split.labels[batch])
         print(
             f"{'Starting' if network.started else 'Untrained'} loss on one batch: "
             f"{untrained.loss:.4f}; "

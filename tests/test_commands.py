@@ -377,7 +377,10 @@ def test_own_weights(repository: Any) -> None:
     tell(repository, [add])
     repository.edit("params.yaml", "  weights: none", "  weights: fashion")
     repository.edit("params.yaml", "  epochs: 2\n", "  epochs: 2\n  frozen_epochs: 1\n")
-    assert "Starts from fashion: 1 layers have its values" in tell(repository, [repro])[repro]
+    assert (
+        "Starts from fashion; layers below the last that have its values: 1"
+        in tell(repository, [repro])[repro]
+    )
     tell(repository, [hermetic])  # which sees that the file of data/own is taken for what it is
 
 

@@ -1181,6 +1181,9 @@ ACTS: dict[str, Callable[[World], str]] = {
     "stages/models/own.py: build: expected outputs of float32, found …": network(
         "keras.Model(i, layers.Dense(classes, dtype='float64')(x))"
     ),
+    "stages/models/own.py: build: expected weights that a training changes, …": network(
+        "keras.Model(i, layers.Dense(classes, trainable=False)(x))"
+    ),
     "stages/models/own.py: build: expected a model of known shapes, …": network(
         "keras.Sequential([layers.Flatten(), layers.Dense(classes)])"
     ),

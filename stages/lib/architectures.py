@@ -58,6 +58,19 @@ def build(
     return model
 
 
+def refuse_idle(architecture: str, model: "keras.Model") -> None:
+    """Checks that there is something to train in a model of an architecture.
+
+    Raises:
+        UserError: Every layer is frozen, or none has weights.
+    """
+    if not model.trainable_variables:
+        raise UserError(
+            f"stages/models/{architecture}.py: build: expected weights that a training changes, "
+            "found none.\nLeave `trainable` of the model and its layers as it is, and run again."
+        )
+
+
 def refuse_unloadable(architecture: str, model: "keras.Model") -> None:
     """Checks that a model of an architecture loads again once it is saved.
 

@@ -17,12 +17,17 @@ class Flaw:
     Attributes:
         sentence: That says so.
         table: The table in reports/data/tables/ that says where.
-        fails: Whether results of such a data set cannot be trusted.
+        step: What to do, where results of such a data set cannot be trusted.
     """
 
     sentence: str
     table: str
-    fails: bool
+    step: str = ""
+
+    @property
+    def fails(self) -> bool:
+        """Whether results of such a data set cannot be trusted."""
+        return bool(self.step)
 
 
 def flaws(metrics: Mapping[str, int]) -> Sequence[Flaw]:
@@ -40,11 +45,13 @@ def flaws(metrics: Mapping[str, int]) -> Sequence[Flaw]:
                 f"{count:,} of {counted(images, f'{split} image')} {verb} in {earlier} split too, "
                 "equal in every pixel."
             )
-            found.append(Flaw(sentence, "duplicates", fails=True))
+            step = "take the images in that table out of one split"
+            found.append(Flaw(sentence, "duplicates", step))
     if count := metrics["conflicts"]:
         verb = "occurs" if count == 1 else "occur"
         sentence = f"{counted(count, 'image')} {verb} more than once with different labels."
-        found.append(Flaw(sentence, "duplicates", fails=True))
+        step = "correct the labels of those in that table, or keep one of each"
+        found.append(Flaw(sentence, "duplicates", step))
     for name, lack in (
         ("untrained_classes", "no training image: no model can learn what is not shown to it."),
         ("untested_classes", "no test image: nothing is known of how well a model does there."),
@@ -52,9 +59,9 @@ def flaws(metrics: Mapping[str, int]) -> Sequence[Flaw]:
         if count := metrics[name]:
             verb = "has" if count == 1 else "have"
             sentence = f"{count:,} of {counted(metrics['classes'], 'class')} {verb} {lack}"
-            found.append(Flaw(sentence, "classes", fails=False))
+            found.append(Flaw(sentence, "classes"))
     if count := metrics["unreadable_files"]:
         verb = "was" if count == 1 else "were"
         sentence = f"{counted(count, 'file')} could not be read as an image and {verb} left out."
-        found.append(Flaw(sentence, "unreadable", fails=False))
+        found.append(Flaw(sentence, "unreadable"))
     return found

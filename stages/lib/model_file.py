@@ -113,9 +113,12 @@ def load(path: Path) -> "keras.Model":
     except Exception as error:  # whatever zipfile, h5py and Keras say to bytes of any kind
         if isinstance(error, OSError) and error.filename:  # it cannot be opened
             raise
+        step = "Delete it and run `dvc repro`."
+        if "Could not locate" in str(error):  # a class that nobody registered, in a whole file
+            step = "Set model.architecture to the network that made it, which has its layers."
         raise UserError(
             f"{path.as_posix()}: expected a Keras model as train writes it, found: "
-            f"{_first_words(error)}.\nDelete it and run `dvc repro`."
+            f"{_first_words(error)}.\n{step}"
         ) from None
     return model
 

@@ -36,7 +36,7 @@ from stages.lib.reporting.stage_outputs import Predictions
 
 ROOT = Path(__file__).parents[2]
 
-NAMES = ["T-shirt/top", "<script>alert(1)</script>", '"B" & a $x_ long name\nof two lines']
+NAMES = ["T-shirt/top", "<script>alert(1)</script>", '"B" & a $x_ long name of two lines']
 NAMES_ZH = ["T恤/上衣", "裤子", "套衫"]
 PROBABILITIES = [
     [0.90, 0.05, 0.05],
@@ -74,6 +74,7 @@ RUN = {
     },
     "versions": {"tensorflow": "2.21.0", "keras": "3.15.1"},
     "images": {"train": 8, "validation": 2},
+    "penalties": False,
     "layers": [
         {"name": "flatten", "type": "Flatten", "output": "16", "parameters": 0},
         {"name": "dense", "type": "Dense", "output": "3", "parameters": 51},

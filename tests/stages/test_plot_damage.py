@@ -277,7 +277,10 @@ EACH_TABLE = itertools.product(TABLES, [without_last_line, reversed_rows, double
         (plot.RUN, replaced('"train": 8', '"train": "8"')),
         (plot.RUN, replaced("0.001", "NaN")),
         (plot.RUN, replaced('"layers": [', '"layers": [3, ')),
-        (plot.RUN, lambda _: '{"parameters": [], "versions": 1, "images": 1, "layers": 1}'),
+        (
+            plot.RUN,
+            lambda _: '{"parameters": [], "versions": 1, "images": 1, "layers": 1, "penalties": 1}',
+        ),
         (plot.METRICS, replaced("0.666667", "7")),
         (plot.METRICS, replaced("0.666667", "0.766667")),
         (plot.METRICS, replaced("0.299993", "0.399993")),

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.lib import split_file
+from stages.lib import architectures, split_file
 from stages.lib.training import checkpoint, loop, starting
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
@@ -477,7 +478,7 @@ def test_a_training_goes_on_from_other_weights(ready: Any, run_stage: Callable[[
     first = history()
     finished = train(ready, run_stage)
     assert history()[0]["loss"] < 0.9 * first[0]["loss"]
-    assert "Starts from own: 1 layers have its values" in finished.out
+    assert "Starts from own; layers below the last that have its values: 1" in finished.out
     assert "Starting loss on one batch" in finished.out
     parameters = json.loads((REPORTS / "run.json").read_text())["parameters"]
     assert parameters["model.weights"] == "own"
@@ -516,6 +517,30 @@ def test_frozen_layers_are_trained_when_the_frozen_epochs_are_over(
     assert [row["learning_rate"] for row in history()][:3] == rates
     train(ready, run_stage, fine_tuning_factor=1.0)
     assert np.abs(hidden(MODEL) - before).max() > 10 * near
+
+
+def test_penalties_of_frozen_layers_are_in_every_score(
+    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    plain = architectures.build
+
+    def penalized(*given: Any) -> Any:
+        model = plain(*given)
+        model.layers[1].kernel.regularizer = keras.regularizers.L2(0.5)
+        return model
+
+    monkeypatch.setattr(architectures, "build", penalized)
+    start_from(ready, run_stage, augmentation={}, label_smoothing=0.0)
+    first = {}
+    for frozen in (0, 2):
+        printed = train(ready, run_stage, frozen_epochs=frozen, epochs=3, learning_rate=1e-9).out
+        (first[frozen],) = re.findall(r"Starting loss on one batch: ([0-9.]+)", printed)
+    assert first[0] == first[2]
+    losses = [row["val_loss"] for row in history()]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
+    assert json.loads((REPORTS / "run.json").read_text())["penalties"] is True
 
 
 @pytest.mark.parametrize(

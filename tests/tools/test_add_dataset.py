@@ -412,6 +412,10 @@ def test_from_a_folder_to_the_splits_by_dvc(repository: Repository, leaves: Path
             lambda oak: (oak.parent / "labels.csv").write_text("path,label\n\noak/1.png,a\a\n"),
             "line 3: expected a label of at most 200 printable letters, found 'a\\x07'",
         ),
+        (
+            lambda oak: (oak.parent / "labels.csv").write_text('path,label\noak/1.png,"a\nb"\n'),
+            "line 3: expected a label of at most 200 printable letters, found 'a\\nb'",
+        ),
     ],
 )
 def test_a_folder_that_no_archive_can_hold_is_refused(

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -848,7 +849,7 @@ def test_an_output_and_a_dep_overlap_where_one_holds_the_other() -> None:
     assert not lock._overlap("a", "b")
 
 
-# What others wrote
+# Code of other shapes
 
 
 @pytest.mark.parametrize(
@@ -945,6 +946,80 @@ def test_a_mixin_before_a_layer_and_a_version_are_understood(small: Small) -> No
     assert status == 1
     assert "settings cannot be read" not in printed
     assert "imports keras" in printed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "AREA = tf.TensorShape([8, 8])[0] * 8",
+        "HALF = keras.Input((8,)) / 255 + 2 * keras.Variable(1.0)",
+        "NUMBER = int(keras.Variable(3)) + len(tf.TensorShape([2]))",
+        "with tf.GradientTape() as TAPE:\n    pass",
+        (
+            "class Noise(keras.layers.Layer):\n    def get_config(self):\n        "
+            "return {**super().get_config(), 'a': 1}\n\n\nCONFIG = Noise().get_config()"
+        ),
+        "class Named(Protocol):\n    pass\n\n\nclass Noise(Named, keras.layers.Layer):\n    pass",
+    ],
+)
+def test_what_a_network_makes_at_import_is_understood(small: Small, line: str) -> None:
+    head = "import keras\nimport tensorflow as tf\nfrom typing import Protocol\nfrom pathlib"
+    small.edit("stages/count.py", "from pathlib", head)
+    small.edit("stages/count.py", "def main", f"{line}\n\n\ndef main")
+    printed = small.audit()[1]
+    assert "settings cannot be read" not in printed
+    assert "imports keras" in printed
+
+
+def test_a_file_in_a_folder_that_is_a_dep_too_hides_nothing(small: Small) -> None:
+    small.write("cfg/a.json", "{}")
+    small.write("cfg/b/d.txt", "1")
+    small.write("stages/set.json", "{}")
+    read = 'stage.run(lambda: [Path(p).read_text() for p in ("cfg/a.json", "stages/set.json")] and '
+    small.edit("stages/count.py", "stage.run(lambda: ", read)
+    small.edit("dvc.yaml", "deps: [", "deps: [cfg, stages/set.json, ../up.csv, ")
+    small.edit("dvc.yaml", "- data/numbers", "- cfg/b/d.txt\n      - data/numbers")
+    small.edit("stages/scale.py", "NUMBERS =", 'CFG = "cfg/b/d.txt"\nNUMBERS =')
+    (small.path.parent / "up.csv").write_text("1", encoding="utf-8")
+    printed = small.audit()[1]
+    assert "settings cannot be read" not in printed
+    assert not list(Path(tempfile.gettempdir()).glob("up.csv"))
+
+
+def test_a_section_that_some_file_lacks_a_key_of_is_declared_whole(small: Small) -> None:
+    scale = "scale:\n  factor: 2\n  offset: 1\n"
+    small.write("params.yaml", f"{scale}count:\n  least: 1\n")
+    small.write("recipes/more.yaml", f"{scale}count:\n  least: 1\n  most: 3\n")
+    small.edit(
+        "stages/count.py",
+        "stage.run(lambda: versions",
+        'stage.run(lambda: (config.value("params.yaml", "count.least", int), '
+        'config.value("params.yaml", "count.most", int | None)) and versions',
+    )
+    small.edit("stages/count.py", "import files", "import config, files")
+    small.fails("count: reads count of params.yaml, undeclared")
+    small.passes("--fix")
+    text = (small.path / "dvc.yaml").read_text(encoding="utf-8")
+    assert "count.most" not in text
+
+
+def test_fix_leaves_a_whole_file_alone_that_is_opened_by_hand(small: Small) -> None:
+    small.write("cfg/t.json", "{}")
+    small.edit(
+        "stages/count.py",
+        "stage.run(lambda: ",
+        'stage.run(lambda: Path("cfg/t.json").read_text() and ',
+    )
+    small.edit("dvc.yaml", "    metrics:", "      - cfg/t.json:\n    metrics:")
+    small.passes()
+
+
+def test_fix_comes_to_an_end_where_a_library_is_not_required(small: Small) -> None:
+    small.edit("stages/count.py", 'versions.require("msgspec", "pyyaml")', "None")
+    for _ in range(2):
+        small.fails("count: imports pyyaml at", "unchecked", option=("--fix",))
+    text = (small.path / "dvc.yaml").read_text(encoding="utf-8")
+    assert text.count("- pyyaml") == 2
 
 
 def test_settings_that_cannot_be_read_take_no_dep_away(small: Small) -> None:

@@ -55,7 +55,7 @@ def _run(
         yield Finding(stage.name, f"{missing[0]} is not there to compare with", "run `dvc repro`")
         return
     _furnish(root, room, stage)
-    before = _names(room)
+    before = _state(room)
     runner = Path(__file__).with_name("room.py")
     command = [sys.executable, str(runner), str(folder / "seen")]
     command += [stage.module.replace("/", "."), *pipeline.arguments(stage.command)]
@@ -85,8 +85,10 @@ def _run(
                 f"makes another {(Path(out.path) / path).as_posix()} of its deps alone",
                 f"declare what it reads; where nothing is missing, `dvc repro -f -s {stage.name}`",
             )
-    for name in sorted(_names(room) - before):
-        if not any(pipeline.within(name, place) for place in (*_made(stage), *enforcement.OWN)):
+    after = _state(room)
+    for name in sorted({*before, *after}):
+        own = any(pipeline.within(name, place) for place in (*_made(stage), *enforcement.OWN))
+        if before.get(name) != after.get(name) and not own:
             what = f"writes {name}, undeclared"
             yield Finding(stage.name, what, f"add `- {name}` to its outs, or do not write it")
     seen = json.loads((folder / "seen").read_text(encoding="utf-8"))
@@ -113,10 +115,11 @@ def _made(stage: Stage) -> tuple[str, ...]:
     return tuple(out.path for out in stage.outs)
 
 
-def _names(room: Path) -> set[str]:
-    """All files of a room but compiled code."""
+def _state(room: Path) -> dict[str, tuple[int, int]]:
+    """The size and time of each file of a room but compiled code."""
     paths = (path for path in room.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    return {path.relative_to(room).as_posix() for path in paths}
+    states = ((path.relative_to(room).as_posix(), path.stat()) for path in paths)
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states}
 
 
 def _loaded(files: Sequence[str], stage: Stage, pins: Mapping[str, str]) -> Iterator[Finding]:
@@ -198,8 +201,12 @@ def _furnish(root: Path, room: Path, stage: Stage) -> None:
     for file in dict.fromkeys([config.PARAMS, *(file for file, _ in stage.params)]):
         if file in stage.deps:
             continue  # all of it
-        content = configuration.load(root, file)
         keys = [key for name, key in stage.params if name == file]
+        (room / file).parent.mkdir(parents=True, exist_ok=True)
+        if "" in keys and file not in enforcement.CONFIGURATION:
+            shutil.copyfile(root / file, room / file)
+            continue
+        content = configuration.load(root, file)
         whole = "" in keys
         if file == config.PARAMS:  # dvc.yaml's ${...} are resolved while the stage runs
             keys += pipeline.references((root / pipeline.FILE).read_text(encoding="utf-8"))

@@ -39,9 +39,8 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
                 f"{METRICS}: expected counts of the data set that is configured, found some made "
                 f"before a change: {stale.stage}: {stale.why}.\nRun `dvc repro normalize` first."
             )
-    step = "take the images in that table out of one split, or correct their labels"
     findings = [
-        Finding(f"{TABLES}/{flaw.table}.csv", flaw.sentence.rstrip("."), step)
+        Finding(f"{TABLES}/{flaw.table}.csv", flaw.sentence.rstrip("."), flaw.step)
         for flaw in found
         if flaw.fails
     ]

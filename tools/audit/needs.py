@@ -1,14 +1,15 @@
 """What one stage depends on: imports from the code, parameters from reading them."""
 
 import ast
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.lib.core import pipeline
 from tools.audit import libraries
-from tools.audit.observed import Observation
-from tools.audit.sources import Imports, Sources, executed
+from tools.audit.observed import Observation, outermost
+from tools.audit.sources import Imports, Sources, executed, parts
 
 _BY_NAME = " by its name"
 
@@ -35,10 +36,10 @@ class Needs:
     unused: dict[str, str] = field(default_factory=dict)
     present: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def params(self) -> set[tuple[str, str]]:
-        """The parameters that it reads with any params file."""
-        return set().union(*(seen.params for seen in self.observed.values()))
+        """The parameters that it reads with any params file, without those in a section of them."""
+        return set(outermost(set().union(*(seen.params for seen in self.observed.values()))))
 
     @property
     def failed(self) -> bool:
@@ -108,7 +109,7 @@ def find(
             if name not in libraries.WITHOUT_INFLUENCE
         },
         observed=dict(observed),
-        texts=_texts(trees.values(), words),
+        texts=parts(words).union(*map(code.texts, trees)),
         unused=_unused(trees),
         present=tuple(
             path.relative_to(code.root).as_posix()
@@ -116,17 +117,6 @@ def find(
             if not any(part.startswith(".") for part in path.relative_to(code.root).parts)
         ),
     )
-
-
-def _texts(trees: Iterable[ast.Module], words: Iterable[str]) -> set[str]:
-    """All texts, and the parts of those that are paths."""
-    texts = {
-        node.value
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    } | set(words)
-    return texts | {part for text in texts for part in text.split("/") if part}
 
 
 def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:

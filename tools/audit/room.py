@@ -19,6 +19,9 @@ ROOM = os.path.realpath(Path.cwd())
 SYSTEM = ("/proc", "/dev", "/sys", "/etc", "/usr", "/lib", "/System", "/Library", "/nix")
 EVENTS = {  # of what is looked into, and whether it is there
     "open": os.path.isfile,
+    "os.link": os.path.isfile,
+    "os.rename": os.path.isfile,
+    "os.symlink": os.path.isfile,
     "sqlite3.connect": os.path.isfile,
     "os.listdir": os.path.isdir,
     "os.scandir": os.path.isdir,

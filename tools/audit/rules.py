@@ -68,7 +68,8 @@ def _small(stages: Mapping[str, Stage], params: Mapping[str, Any]) -> set[str]:
     each = [stage.resolved(params) for stage in stages.values() if not stage.strange]
     deps = {dep for stage in each for dep in stage.deps if not Path(dep).is_absolute()}
     files = {file for stage in each for file, _ in stage.params}
-    return files | {dep for dep in deps - made if not within(dep, "stages")}
+    data = {dep for dep in deps - made if not dep.endswith(".py") and not dep.startswith("../")}
+    return files | {dep for dep in data if Path(dep).suffix or not within(dep, "stages")}
 
 
 def _values(stage: Stage, variants: Mapping[str, dict[str, Any]]) -> Iterator[str]:
@@ -167,19 +168,28 @@ def undeclared_sources(stage: Stage, need: Needs, variants: Any, __: set[str]) -
                 )
 
 
-def carriage_returns(_: Stage, need: Needs, __: Any, ___: set[str]) -> Iterator[Finding]:
+def carriage_returns(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
     """Code ends its lines as Git stores them, or no other clone has the hashes of dvc.lock."""
-    for file in sorted(need.imports.files):
-        if b"\r\n" in (need.root / file).read_bytes():
+    folders = (need.root / dep for dep in stage.deps if within(dep, "stages"))
+    paths = {path for folder in folders for path in folder.rglob("*")}
+    for path in sorted(paths | {need.root / file for file in need.imports.files}):
+        if _is_of_windows(path):
+            file = path.relative_to(need.root).as_posix()
             step = f"`git add {file} && rm {file} && git checkout {file}`, then `dvc repro`"
             yield Finding(file, "its lines end in CRLF, and in every other clone in LF", step)
+
+
+def _is_of_windows(path: Path) -> bool:
+    """Whether it is a text whose lines end in CRLF."""
+    content = path.read_bytes() if path.is_file() and path.suffix != ".pyc" else b""
+    return b"\r\n" in content and b"\0" not in content
 
 
 def undeclared_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
     """Every parameter that is read is declared, by that very key."""
     for name, seen in need.observed.items():
         declared = set(stage.resolved(variants[name]).params)
-        for file, key in sorted(seen.params - declared):
+        for file, key in sorted((seen.params & need.params) - declared):
             if file == libraries.ENVIRONMENT or file not in stage.deps:
                 entry = _template(key, ".", variants[name])
                 what = f"reads {key or 'all'} of {file}"
@@ -191,11 +201,13 @@ def unread_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Ite
     if need.failed:
         return
     for file, key in stage.params:
+        if file == libraries.ENVIRONMENT and libraries.normal(key) in need.libraries:
+            continue  # the other rule asks for it
         read = any(
-            (file, pipeline.resolve(key, variants[name])) in seen.params
+            (file, pipeline.resolve(key, variants[name])) in seen.params & need.params
             for name, seen in need.observed.items()
         )
-        if not read:
+        if not read and (key or not need.names(file)):  # a whole file may be opened by hand
             yield _needless(stage, "params", file, key)
 
 

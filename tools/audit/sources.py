@@ -45,6 +45,7 @@ class Sources:
         self.root = root
         self.tree = functools.cache(self._tree)
         self.imports = functools.cache(self._imports)
+        self.texts = functools.cache(self._texts)
         self.file = functools.cache(self._file)
 
     def closure(self, files: Iterable[str]) -> Imports:
@@ -81,6 +82,14 @@ class Sources:
                 "Mend it and run again."
             ) from None
 
+    def _texts(self, file: str) -> set[str]:
+        """All texts in a file, and the parts of those that are paths."""
+        return parts(
+            node.value
+            for node in ast.walk(self.tree(file))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+
     def _imports(self, file: str) -> Imports:
         found = Imports()
         module = file.removesuffix(".py")
@@ -114,6 +123,12 @@ class Sources:
 
     def _exists(self, path: str) -> bool:
         return (self.root / path).is_file()
+
+
+def parts(texts: Iterable[str]) -> set[str]:
+    """Texts, and what stands between their slashes."""
+    whole = set(texts)
+    return whole | {part for text in whole if "/" in text for part in text.split("/") if part}
 
 
 def executed(tree: ast.AST) -> Iterator[ast.AST]:

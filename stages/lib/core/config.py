@@ -258,8 +258,8 @@ def _mapping(file: str, key: str) -> dict[str, Any]:
 
 def _announce_field(file: str, key: str, content: dict[str, Any], name: str) -> None:
     """Tells that a key of a section is read; DVC knows none that is not there, but the section."""
-    if name in content:
-        _announce(file, f"{key}.{name}".removeprefix("."), content[name])
+    if name in content or not key:
+        _announce(file, f"{key}.{name}".removeprefix("."), content.get(name))
     else:
         _announce(file, key, content)
 

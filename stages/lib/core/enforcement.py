@@ -14,6 +14,7 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -61,6 +62,13 @@ _PROFILERS = tuple(
     str(Path(os.__file__).with_name(f"{name}.py"))
     for name in ("cProfile", "profile", "pstats", "trace")
 )
+# They open folders by names in an open one, which is judged itself
+_WALKERS = {
+    (shutil.__file__, "_rmtree_safe_fd"),
+    (shutil.__file__, "_rmtree_safe_fd_step"),
+    ("<frozen os>", "_fwalk"),
+    (os.__file__, "_fwalk"),
+}
 _ACCESS = os.O_WRONLY | os.O_RDWR
 
 
@@ -355,6 +363,8 @@ def _open(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
     if bare and not write and not os.path.lexists(arguments[0]):
         return None  # a name relative to an open folder, which was judged itself
     caller = frame.f_code.co_filename
+    if not os.path.isabs(arguments[0]) and (caller, frame.f_code.co_name) in _WALKERS:
+        return None  # likewise, though something here has that name
     if caller.startswith("<frozen importlib"):
         source = _COMPILED.sub(r"\1\2.py", path)
         if write:
@@ -420,7 +430,14 @@ def _target(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
 
 
 def _removed(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
-    return _named("write", _at(arguments[0], arguments[1]), frame)
+    """The old name of what is removed or moved, if it is there."""
+    folder = arguments[1] if len(arguments) == 2 else arguments[2]
+    name = _at(arguments[0], folder)
+    return _named("write", name, frame) if name is not None and os.path.lexists(name) else None
+
+
+def _truncated(arguments: tuple[Any, ...], frame: FrameType) -> Touch | None:
+    return _named("write", arguments[0], frame)
 
 
 def _at(name: Any, folder: int) -> Any:
@@ -504,8 +521,9 @@ HANDLERS: dict[str, tuple[Handler, ...]] = {
     "os.scandir": (_list,),
     "os.link": (_source, _target),
     "os.symlink": (_pointed_at, _target),
-    "os.rename": (_source, _target),
+    "os.rename": (_source, _target, _removed),
     "os.remove": (_removed,),
+    "os.truncate": (_truncated,),
     "sqlite3.connect": (_database,),
     "import": (_extension,),
     "ctypes.dlopen": (_library,),
@@ -545,7 +563,7 @@ def inside(path: object) -> str | None:
         return None
     text = os.fsdecode(path)
     full = os.path.abspath(text)
-    if full.startswith(_watch.outside):
+    if f"{full}{os.sep}".startswith(_watch.outside):
         return None
     if not full.startswith(root) or ".." in text:
         if full + os.sep != root:

@@ -211,7 +211,7 @@ def arguments(command: object) -> list[str]:
 def _followed(command: object) -> tuple[str, list[str]]:
     nothing: tuple[str, list[str]] = "", []
     lines = command if isinstance(command, list) else [command]
-    line = str(lines[0]).replace("\\\n", " ").strip() if len(lines) == 1 else ""
+    line = str(lines[0]).strip() if len(lines) == 1 else ""
     try:
         words = shlex.split(line)
     except ValueError:

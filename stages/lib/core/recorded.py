@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,33 @@ def _refuse_passed_over(stage: pipeline.Stage) -> None:
     """
     for file, key in stage.params:
         path = Path(file)
-        if key or file in enforcement.CATALOGUES or path.suffix not in (".yaml", ".yml", ".json"):
+        if key or file in enforcement.CATALOGUES or not path.is_file():
             continue
-        content = yaml_file.parse(yaml_file.text_of(path, file), file) if path.is_file() else {}
-        for name in config.passed_over("", content):
+        for name in config.passed_over("", _content(path)):
             raise UserError(
                 f"{file}: {name}: expected another name, or {file} as a dep, as DVC's run cache "
                 f"passes over keys called {name.rpartition('.')[2]} and would give a wrong result."
                 f"\nPut `- {file}` into the deps of {stage.name} instead, or rename the key."
             )
+
+
+def _content(path: Path) -> Any:
+    """What a whole file of parameters holds."""
+    file = path.as_posix()
+    text = yaml_file.text_of(path, file)
+    try:
+        if path.suffix == ".json":
+            return json.loads(text)
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}.\nMend that and run again.") from None
+    if path.suffix in (".yaml", ".yml"):
+        return yaml_file.parse(text, file)
+    raise UserError(
+        f"{file}: expected YAML, JSON or TOML as a whole file of parameters.\n"
+        "Put it into the deps instead."
+    )
 
 
 def _running(

@@ -152,8 +152,8 @@ def _check_names(class_names: ClassNames, where: str) -> None:
     for language in LANGUAGES:
         own = names(class_names, language)
         for name in own:
-            if not name.strip() or len(name) > _LONGEST_NAME:
-                expected = f"names of 1 to {_LONGEST_NAME} letters"
+            if not name.strip() or len(name) > _LONGEST_NAME or re.search(r"[\t\n\r]", name):
+                expected = f"names of 1 to {_LONGEST_NAME} letters, without tabs and line breaks"
                 raise _unexpected(where, expected, f"{name[:40]!r} of {len(name):,}")
         if twice := sorted({name for name in own if own.count(name) > 1}):
             raise _unexpected(where, "names that differ", f"{twice[0]!r} more than once")

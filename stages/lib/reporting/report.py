@@ -184,6 +184,7 @@ def _results(results: Results) -> dict[str, object]:
         "by_split": Table("Loss and accuracy by split", _by_split(results)),
         "kept_epoch": f"{training.get('best_epoch', training['epochs']):,}",
         "best_of": _best_of(results),
+        "penalties": results.run.penalties,
         "label_smoothing": f"{smoothing:g}" if isinstance(smoothing, float) and smoothing else "",
         "class_weights": results.run.parameters.get("train.class_weights", "none") != "none",
         "temperature": temperature(training),

@@ -54,12 +54,14 @@ class Run(msgspec.Struct, frozen=True):
         versions: Library versions by package.
         images: Numbers of images by split.
         layers: From input to output.
+        penalties: Whether regularizers, or losses of layers, are part of the losses of training.
     """
 
     parameters: dict[str, Any]
     versions: dict[str, str]
     images: dict[str, Count]
     layers: list[Layer]
+    penalties: bool
 
 
 @dataclass(frozen=True)

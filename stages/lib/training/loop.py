@@ -239,7 +239,7 @@ class Loop:
                 losses = own * losses + (1 - own) * self._weighted_losses(others, outputs)
                 labels = tf.where(own < 0.5, others, labels)  # an accuracy needs one of the two
             losses = losses if weights is None else losses * weights
-            penalties = sum(tf.cast(each, tf.float32) for each in self._model.losses)
+            penalties = _penalties(self._model)
             penalties /= self._replicas
             loss = tf.reduce_sum(losses) / size + penalties
             scaled = self._optimizer.scale_loss(loss)
@@ -261,8 +261,8 @@ class Loop:
 
         outputs = self._scored(images, training=False)
         loss = tf.reduce_sum(self._loss(labels, outputs))
-        if penalties := self._scored.losses:
-            loss += sum(penalties) * tf.cast(tf.shape(outputs)[0], loss.dtype)
+        if self._scored.losses:
+            loss += _penalties(self._scored) * tf.cast(tf.shape(outputs)[0], loss.dtype)
         return _sums(loss, labels, outputs)
 
     def _gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
@@ -340,6 +340,13 @@ def _replica() -> tf.Tensor:
     import tensorflow as tf
 
     return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+
+def _penalties(model: keras.Model) -> Any:
+    """What regularizers and ``add_loss`` of layers add to the loss, summed as by Keras."""
+    import tensorflow as tf
+
+    return sum(tf.reduce_sum(tf.cast(each, tf.float32)) for each in model.losses)
 
 
 def _sums(

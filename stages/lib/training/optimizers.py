@@ -115,7 +115,11 @@ def make(
     Raises:
         UserError: Keras refuses one of them all the same.
     """
-    kind, own = _kinds()[name], dict(arguments or {})
+    kind = _kinds()[name]
+    own = {  # Keras takes no 0 for 0.0
+        key: value if isinstance(value, bool) or key in _COUNTS else float(value)
+        for key, value in (arguments or {}).items()
+    }
     if "adam_weight_decay" in inspect.signature(kind).parameters:  # of vectors and convolutions
         own["adam_weight_decay"] = weight_decay
     try:

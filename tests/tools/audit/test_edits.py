@@ -573,5 +573,60 @@ def test_it_is_another_day_in_the_room_at_every_hour(
         assert there.tm_yday != here.tm_yday
 
 
+@pytest.mark.parametrize(
+    "main",
+    [
+        (
+            "import tempfile\nwith tempfile.TemporaryDirectory() as made:\n"
+            "    Path(made, 'data').mkdir(); Path(made, 'data', 'n.txt').touch()"
+        ),
+        (
+            "import os, tempfile\nmade = tempfile.mkdtemp(); Path(made, 'assets').mkdir()\n"
+            "list(os.fwalk(made))"
+        ),
+        "Path('gone.tmp').unlink(missing_ok=True)",
+        "import os; os.truncate('out.txt', 0) if Path('out.txt').exists() else None",
+        "import os; open('out.txt', 'w').close(); os.replace('out.txt', 'out.txt')",
+    ],
+    ids=["removed", "walked", "not there", "truncated out", "moved onto itself"],
+)
+def test_temporary_files_and_own_outs_are_no_false_alarm(small: Path, main: str) -> None:
+    write(small, main)
+    for _ in range(2):
+        done = run(small)
+        assert (done.code, done.err) == (0, "")
+
+
+def test_a_folder_for_temporary_files_in_the_repository_is_left_free(small: Path) -> None:
+    (small / "tmp").mkdir()
+    write(small, "import tempfile; tempfile.NamedTemporaryFile().write(b'1')")
+    done = run(small, TMPDIR=str(small / "tmp"))
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("e.json", '{"name": "\\ud83d\\ude00"}', ""),
+        ("e.toml", "a = 1", ""),
+        ("e.toml", "size = 1", "e.toml: size: expected another name, or e.toml as a dep"),
+        ("e.toml", "a = ", "e.toml: Invalid value"),
+        ("e.py", "a = 1", "e.py: expected YAML, JSON or TOML as a whole file of parameters"),
+    ],
+)
+def test_whole_files_of_parameters_of_other_kinds(
+    small: Path, name: str, text: str, said: str
+) -> None:
+    (small / name).write_text(text, encoding="utf-8")
+    declared = (small / "dvc.yaml").read_text(encoding="utf-8")
+    declared = declared.replace("params: [", f"params: [{name}: , ")
+    (small / "dvc.yaml").write_text(declared, encoding="utf-8")
+    write(small, f"settings.append(Path({name!r}).read_text())")
+    done = run(small)
+    assert (said in done.err) if said else (done.code, done.err) == (0, "")
+    if not said:
+        assert hermetic.check(small) == ([], [])
+
+
 def test_there_are_enough_edits() -> None:
     assert len(EDITS) >= 180

@@ -41,7 +41,8 @@ def test_leaks_and_conflicts_fail_with_count_table_and_next_step(
     found = {"leaked_validation": 1, "leaked_test": 1234, "test_images": 10_000, "conflicts": 2}
     metrics.write_text(json.dumps(NONE | found))
     assert MAIN(["--data"]) == 1
-    step = "take the images in that table out of one split, or correct their labels"
+    parted = "take the images in that table out of one split"
+    corrected = "correct the labels of those in that table, or keep one of each"
     sentences = (
         (
             "1,234 of 10,000 test images are in the training or validation split too, equal in "
@@ -51,7 +52,8 @@ def test_leaks_and_conflicts_fail_with_count_table_and_next_step(
         "2 images occur more than once with different labels",
     )
     assert capsys.readouterr().out.splitlines() == [
-        f"reports/data/tables/duplicates.csv: {sentence}: {step}" for sentence in sentences
+        f"reports/data/tables/duplicates.csv: {sentence}: {step}"
+        for sentence, step in zip(sentences, (parted, parted, corrected), strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ layout. Folders below a class belong to it.
 
 import csv
 import io
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,7 @@ _COLUMNS = {
     "label": ("label", "class", "category"),
     "split": ("split", "set"),
 }
+_SEVERAL_LINES = re.compile(rf"{yaml_file.UNPRINTABLE.pattern}|[\t\n]")
 _LONGEST = 200  # letters of the name of a class, as in the catalogue
 # What systems leave in folders
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
@@ -142,7 +144,7 @@ def _by_table(path: Path, short: dict[str, str], content: bytes, unused: list[st
             raise _refusal(where, f"{place}each file once", f"{name} again")
         if not row[1]:
             raise _refusal(where, f"{place}a label", "none")
-        if len(row[1]) > _LONGEST or yaml_file.UNPRINTABLE.search(row[1]):
+        if len(row[1]) > _LONGEST or _SEVERAL_LINES.search(row[1]):
             wanted = f"{place}a label of at most {_LONGEST} printable letters"
             raise _refusal(where, wanted, repr(row[1][:60]))
         split = SPLITS.get(row[2].casefold(), "") if len(row) > 2 else ""

@@ -41,6 +41,14 @@ def test_there_may_be_no_chinese_names(project: Project) -> None:
     assert catalogue.names(entry.class_names, "zh") == []
 
 
+@pytest.mark.parametrize("name", ["of two\nlines", "with a\ttab", ""])
+def test_a_name_that_is_no_line_is_refused(project: Project, name: str) -> None:
+    project.tiny["class_names"] = ["even", name]
+    project.save()
+    with pytest.raises(UserError, match="expected names of 1 to 200 letters, without tabs and"):
+        catalogue.active(catalogue.Entry)
+
+
 def test_names_in_two_languages(project: Project) -> None:
     _, entry = catalogue.active(catalogue.Entry)
     assert catalogue.names(entry.class_names, "zh") == ["偶", "奇"]

@@ -260,6 +260,12 @@ def test_batch_normalization_of_mixed_precision_has_a_kernel_too() -> None:
 def test_losses_contain_the_penalties_as_keras_has_it(activity: float) -> None:
     import keras
 
+    class OneByOne(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            penalty = activity * keras.ops.mean(inputs * inputs, axis=1)
+            self.add_loss(penalty)  # type: ignore[no-untyped-call]
+            return inputs
+
     def regularized() -> Any:
         keras.utils.set_random_seed(5)
         hidden = keras.layers.Dense(
@@ -267,7 +273,8 @@ def test_losses_contain_the_penalties_as_keras_has_it(activity: float) -> None:
             kernel_regularizer=keras.regularizers.L2(0.1),
             activity_regularizer=keras.regularizers.L1(activity) if activity else None,
         )
-        layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(3)]
+        own = [OneByOne()] if activity else []  # type: ignore[no-untyped-call] # of a vector
+        layers = [keras.layers.Flatten(), *own, hidden, keras.layers.Dense(3)]
         return keras.Sequential([keras.Input((4, 4)), *layers])
 
     ours, theirs, plain = regularized(), regularized(), regularized()
