@@ -936,26 +936,18 @@ def refusing(code: int) -> Callable[[World], str]:
     return act
 
 
-def too_large_a_batch(world: World) -> str:
-    from stages.lib.training import loop
+def without_memory(stage: str, module: str, name: str) -> Callable[[World], str]:
+    """The error of a stage in which a function asks for more memory than there is."""
 
-    def too_much(*_: object) -> None:
-        raise MemoryError("Unable to allocate 9 TiB")
+    def act(world: World) -> str:
+        def too_much(*_: object) -> None:
+            raise MemoryError("Unable to allocate 9 TiB")
 
-    world.prepare("train")
-    world.patch.setattr(loop.Loop, "epoch", too_much)
-    return world.run("train")
+        world.prepare(stage)
+        world.patch.setattr(f"{module}.{name}", too_much)
+        return world.run(stage)
 
-
-def too_large_a_network(world: World) -> str:
-    from stages import train
-
-    def too_much(*_: object) -> None:
-        raise MemoryError("Unable to allocate 9 TiB")
-
-    world.prepare("train")
-    world.patch.setattr(train, "networks", too_much)
-    return world.run("train")
+    return act
 
 
 def without_deterministic_form(world: World) -> str:
@@ -973,17 +965,6 @@ def without_deterministic_form(world: World) -> str:
     world.prepare("train")
     world.patch.setattr(loop.Loop, "epoch", refused)
     return world.run("train")
-
-
-def out_of_memory(world: World) -> str:
-    from stages import normalize
-
-    def too_much(*_: object) -> None:
-        raise MemoryError("Unable to allocate 9 TiB")
-
-    world.prepare("normalize")
-    world.patch.setattr(normalize, "scale", too_much)
-    return world.run("normalize")
 
 
 def edited_configuration(world: World) -> str:
@@ -1237,12 +1218,12 @@ ACTS: dict[str, Callable[[World], str]] = {
     "…: No space left on device. …": refusing(errno.ENOSPC),
     "…: Permission denied. …": refusing(errno.EACCES),
     "…: Read-only file system. …": refusing(errno.EROFS),
-    "out of memory: …": out_of_memory,
+    "out of memory: …": without_memory("normalize", "stages.normalize", "scale"),
     "params.yaml: train.batch_size: expected batches that fit into memory, found: …": (
-        too_large_a_batch
+        without_memory("train", "stages.lib.training.loop", "Loop.epoch")
     ),
     "params.yaml: model.mlp: expected a network that fits into memory, found: …": (
-        too_large_a_network
+        without_memory("train", "stages.train", "networks")
     ),
     "params.yaml: train.deterministic: expected operations …, found: …": without_deterministic_form,
     "The configuration of this stage was changed while it ran; …": edited_configuration,

@@ -167,7 +167,7 @@ def readers_by_key() -> dict[str, set[str]]:
     """The stages that read each key or section, by reading their settings."""
     text = configuration.text(PARAMS)
     commands = {stage: [f"stages/{stage}"] for stage in STAGES}
-    seen = observed.observe(ROOT, commands, {"params.yaml": text})["params.yaml"]
+    seen = observed.observe(ROOT, commands, {"params.yaml": text}, ())["params.yaml"]
     readers: dict[str, set[str]] = {}
     for stage in STAGES:
         assert not seen[stage].error

@@ -85,9 +85,9 @@ def _run(
                 f"makes another {(Path(out.path) / path).as_posix()} of its deps alone",
                 f"declare what it reads; where nothing is missing, `dvc repro -f -s {stage.name}`",
             )
-    after = _state(room)
+    after, free = _state(room), (*(out.path for out in stage.outs), *enforcement.OWN)
     for name in sorted({*before, *after}):
-        own = any(pipeline.within(name, place) for place in (*_made(stage), *enforcement.OWN))
+        own = any(pipeline.within(name, place) for place in free)
         if before.get(name) != after.get(name) and not own:
             what = f"writes {name}, undeclared"
             yield Finding(stage.name, what, f"add `- {name}` to its outs, or do not write it")
@@ -109,10 +109,6 @@ def _run(
         for dep in stage.deps
         if not _elsewhere(dep) and not any(pipeline.within(name, dep) for name in seen["touched"])
     ]
-
-
-def _made(stage: Stage) -> tuple[str, ...]:
-    return tuple(out.path for out in stage.outs)
 
 
 def _state(room: Path) -> dict[str, tuple[int, int]]:

@@ -45,7 +45,7 @@ def observe(
     root: Path,
     commands: Mapping[str, Sequence[str]],
     texts: Mapping[str, str],
-    files: Iterable[str] = (),
+    files: Iterable[str],
 ) -> dict[str, Any]:
     """What every stage reads with every params file.
 
@@ -104,16 +104,22 @@ def outermost(pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 class _Types(type(Protocol)):  # type: ignore[misc] # of which ABC's is a base
-    """The type of stand-ins for classes: they have every attribute."""
+    """The type of stand-ins for classes, and of what derives from them."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return mock.MagicMock(name=name)
 
+    def __call__(cls, *given: Any, **named: Any) -> Any:
+        """What a library's class makes, which does anything; or an object of one's own class."""
+        if cls.__module__ == _Class.__module__:
+            return mock.MagicMock()
+        return super().__call__(*given, **named)
+
 
 class _Class(metaclass=_Types):
-    """What a stand-in for a class derives from: it is made of anything, and does anything."""
+    """What a stand-in for a class derives from."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -121,44 +127,22 @@ class _Class(metaclass=_Types):
     def __getattr__(self, name: str) -> Any:
         return getattr(type(self), name)
 
+    def __call__(self, *_: object, **__: object) -> Any:
+        return mock.MagicMock()
+
     def get_config(self) -> dict[str, Any]:
         """What a subclass adds to, at import even."""
         return {}
-
-
-for _name, _value in {"int": 1, "index": 1, "float": 1.0, "len": 0, "bool": True}.items():
-    setattr(_Class, f"__{_name}__", lambda _, value=_value: value)
-for _name in (
-    *("call", "getitem", "setitem", "delitem", "iter", "enter", "exit", "neg", "pos", "abs"),
-    *("lt", "le", "gt", "ge", "invert", "round", "matmul", "rmatmul", "contains"),
-    *(
-        f"{side}{name}"
-        for side in ("", "r", "i")
-        for name in (
-            "add",
-            "sub",
-            "mul",
-            "truediv",
-            "floordiv",
-            "mod",
-            "pow",
-            "and",
-            "or",
-            "xor",
-        )
-    ),
-):
-    setattr(_Class, f"__{_name}__", lambda *_, **__: mock.MagicMock())
 
 
 class _Module(mock.MagicMock):
     """A stand-in for a module: its capitalized names are classes, which others derive from."""
 
     def __getattr__(self, name: str) -> Any:
-        if name[:1].isupper() and name not in self.__dict__:
-            self.__dict__[name] = _Types(name, (_Class,), {"__module__": "stand_ins"})
-            return self.__dict__[name]
-        return super().__getattr__(name)
+        if not name[:1].isupper():
+            return super().__getattr__(name)
+        made = self.__dict__[name] = _Types(name, (_Class,), {"__module__": _Class.__module__})
+        return made
 
 
 class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -32,7 +32,7 @@ def check(root: Path) -> tuple[list[Finding], dict[str, Stage], dict[str, Needs]
                 raise UserError(str(error).replace(config.PARAMS, name)) from None
     found = inspect(code, stages, variants)
     findings = [*_not_followed(code, stages), *declarations(stages, found, variants)]
-    findings += _unread(root, stages, found, variants)
+    findings += [*_line_ends(root, stages, found), *_unread(root, stages, found, variants)]
     installed = configuration.load(root, libraries.ENVIRONMENT)
     findings += libraries.drift(root, {str(key): str(value) for key, value in installed.items()})
     return list(dict.fromkeys(findings)), stages, found
@@ -50,7 +50,7 @@ def inspect(
     for module, *_ in commands.values():
         code.closure([str(code.file(module))])  # an error of syntax is told before any is run
     texts = {name: configuration.text(content) for name, content in variants.items()}
-    seen = observed.observe(code.root, commands, texts, _small(stages, variants[config.PARAMS]))
+    seen = observed.observe(code.root, commands, texts, _beside(stages, variants[config.PARAMS]))
     return {
         name: needs.find(
             code,
@@ -62,7 +62,22 @@ def inspect(
     }
 
 
-def _small(stages: Mapping[str, Stage], params: Mapping[str, Any]) -> set[str]:
+def _line_ends(
+    root: Path, stages: Mapping[str, Stage], found: Mapping[str, Needs]
+) -> Iterator[Finding]:
+    """Code ends its lines as Git stores them, or no other clone has the hashes of dvc.lock."""
+    paths = {root / file for need in found.values() for file in need.imports.files}
+    for dep in {dep for stage in stages.values() for dep in stage.deps if within(dep, "stages")}:
+        paths.update(path for path in (root / dep).rglob("*") if path.suffix != ".pyc")
+    for path in sorted(path for path in paths if path.is_file()):
+        content = path.read_bytes()
+        if b"\r\n" in content and b"\0" not in content:
+            file = path.relative_to(root).as_posix()
+            step = f"`git add {file} && rm {file} && git checkout {file}`, then `dvc repro`"
+            yield Finding(file, "its lines end in CRLF, and in every other clone in LF", step)
+
+
+def _beside(stages: Mapping[str, Stage], params: Mapping[str, Any]) -> set[str]:
     """Files of parameters, and deps that are neither made nor code: settings may read them."""
     made = {out.path for stage in stages.values() for out in stage.outs}
     each = [stage.resolved(params) for stage in stages.values() if not stage.strange]
@@ -166,23 +181,6 @@ def undeclared_sources(stage: Stage, need: Needs, variants: Any, __: set[str]) -
                 yield _missing(
                     stage, "deps", "", path, f"imports {file} at {need.imports.files[file]}"
                 )
-
-
-def carriage_returns(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator[Finding]:
-    """Code ends its lines as Git stores them, or no other clone has the hashes of dvc.lock."""
-    folders = (need.root / dep for dep in stage.deps if within(dep, "stages"))
-    paths = {path for folder in folders for path in folder.rglob("*")}
-    for path in sorted(paths | {need.root / file for file in need.imports.files}):
-        if _is_of_windows(path):
-            file = path.relative_to(need.root).as_posix()
-            step = f"`git add {file} && rm {file} && git checkout {file}`, then `dvc repro`"
-            yield Finding(file, "its lines end in CRLF, and in every other clone in LF", step)
-
-
-def _is_of_windows(path: Path) -> bool:
-    """Whether it is a text whose lines end in CRLF."""
-    content = path.read_bytes() if path.is_file() and path.suffix != ".pyc" else b""
-    return b"\r\n" in content and b"\0" not in content
 
 
 def undeclared_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Iterator[Finding]:
@@ -295,7 +293,6 @@ def missing_modules(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iterator
 Rule = Callable[[Stage, Needs, Any, set[str]], Iterable[Finding]]
 RULES: tuple[Rule, ...] = (
     unreadable,
-    carriage_returns,
     undeclared_sources,
     undeclared_params,
     unread_deps,

@@ -41,11 +41,12 @@ def _run(options: argparse.Namespace) -> int:
     trained = classifier.load(options.model, threads=1)
     prepare = image_files.preparation(options.model, trained.metadata, options.invert, options.raw)
     found = list(_classify(_with_bar(listed), prepare, trained, failures))
+    status = _tell(failures)  # before the answers, of which a reader may have had enough
     if found or not failures:
         if options.format != "table" and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # for programs, whatever the console has
         print(answers.FORMATS[options.format](found, options.top), end="", flush=True)
-    return _tell(failures)
+    return status
 
 
 def _tell(failures: Iterable[str]) -> int:

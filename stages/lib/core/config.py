@@ -13,6 +13,7 @@ msgspec checks; what it refuses is said here in the words of a user. Every read 
 event ``stages.param`` with the file and the key.
 """
 
+import functools
 import inspect
 import json
 import math
@@ -230,17 +231,24 @@ def _check_sections(content: dict[str, Any]) -> None:
     folder = Path(__file__).parents[2]
     stages = sorted(path.stem for path in folder.glob("[!_]*.py"))
     known = ["dataset", "model", *stages]
-    if not all(name in known for name in content) and Path(pipeline.FILE).is_file():
-        with enforcement.unwatched():
-            declared = pipeline.load(Path()).values()
-        params = [key for stage in declared for file, key in stage.params if file == PARAMS]
-        known += sorted({key.partition(".")[0] for key in params} - {*known, ""})
+    path = Path.cwd() / pipeline.FILE
+    if not all(name in known for name in content) and path.is_file():
+        known += _declared_sections(path, path.stat().st_mtime_ns)
     refusals.refuse_unknown(content, known, PARAMS)
     if isinstance(content.get("model"), dict):
         models = sorted(path.stem for path in folder.glob("models/[!_]*.py"))
         refusals.refuse_unknown(
             content["model"], ["architecture", "output", "weights", *models], f"{PARAMS}: model"
         )
+
+
+@functools.cache
+def _declared_sections(path: Path, _: int) -> list[str]:
+    """The sections of params.yaml that a dvc.yaml names, for one time of its last change."""
+    with enforcement.unwatched():
+        stages = pipeline.load(path.parent).values()
+    keys = {key for stage in stages for file, key in stage.params if file == PARAMS and key}
+    return sorted({key.partition(".")[0] for key in keys})
 
 
 def _mapping(file: str, key: str) -> dict[str, Any]:

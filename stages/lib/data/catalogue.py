@@ -6,14 +6,15 @@ from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
-from stages.lib.core import config
+from stages.lib.core import config, yaml_file
 from stages.lib.core.errors import UserError
 
 T = TypeVar("T")
 
 LANGUAGES = ("en", "zh")
 NO_WEIGHTS = "none"  # the entry of weights.yaml that has no file
-_LONGEST_NAME = 200  # letters of a class name
+LONGEST_NAME = 200  # letters of a class name
+_NO_NAME = re.compile(rf"{yaml_file.UNPRINTABLE.pattern}|[\t\n]")
 
 # float32 holds a pixel divided by it
 PixelMax = Annotated[
@@ -144,6 +145,11 @@ def _check_files(entry: Published, where: str) -> None:
             raise _unexpected(f"{where}.urls", "addresses with http:// or https://", repr(url))
 
 
+def is_name(text: str) -> bool:
+    """Whether a text may name a class: one line of printable letters, neither blank nor long."""
+    return bool(text.strip()) and len(text) <= LONGEST_NAME and not _NO_NAME.search(text)
+
+
 def _check_names(class_names: ClassNames, where: str) -> None:
     if isinstance(class_names, dict):
         for language in class_names:
@@ -152,8 +158,8 @@ def _check_names(class_names: ClassNames, where: str) -> None:
     for language in LANGUAGES:
         own = names(class_names, language)
         for name in own:
-            if not name.strip() or len(name) > _LONGEST_NAME or re.search(r"[\t\n\r]", name):
-                expected = f"names of 1 to {_LONGEST_NAME} letters, without tabs and line breaks"
+            if not is_name(name):
+                expected = f"names of 1 to {LONGEST_NAME} letters, without tabs and line breaks"
                 raise _unexpected(where, expected, f"{name[:40]!r} of {len(name):,}")
         if twice := sorted({name for name in own if own.count(name) > 1}):
             raise _unexpected(where, "names that differ", f"{twice[0]!r} more than once")

@@ -10,15 +10,14 @@ layout. Folders below a class belong to it.
 
 import csv
 import io
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib.core import yaml_file
 from stages.lib.core.errors import UserError
+from stages.lib.data import catalogue
 
 TABLE = "labels.csv"
 SPLITS = {
@@ -35,8 +34,6 @@ _COLUMNS = {
     "label": ("label", "class", "category"),
     "split": ("split", "set"),
 }
-_SEVERAL_LINES = re.compile(rf"{yaml_file.UNPRINTABLE.pattern}|[\t\n]")
-_LONGEST = 200  # letters of the name of a class, as in the catalogue
 # What systems leave in folders
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 
@@ -118,8 +115,8 @@ def _by_folders(path: Path, short: dict[str, str], splits: set[str], unused: lis
         split = SPLITS[parts.pop(0).casefold()] if parts[0] in splits else ""
         if len(parts) < 2 or (splits and not split):
             unused.append(member)
-        elif len(parts[0]) > _LONGEST:
-            wanted = f"names of classes of at most {_LONGEST} letters"
+        elif len(parts[0]) > catalogue.LONGEST_NAME:
+            wanted = f"names of classes of at most {catalogue.LONGEST_NAME} letters"
             raise _refusal(path, wanted, f"{len(parts[0])} in {parts[0][:60]}...")
         else:
             entries.append(Entry(member, name, parts[0], split))
@@ -144,8 +141,8 @@ def _by_table(path: Path, short: dict[str, str], content: bytes, unused: list[st
             raise _refusal(where, f"{place}each file once", f"{name} again")
         if not row[1]:
             raise _refusal(where, f"{place}a label", "none")
-        if len(row[1]) > _LONGEST or _SEVERAL_LINES.search(row[1]):
-            wanted = f"{place}a label of at most {_LONGEST} printable letters"
+        if not catalogue.is_name(row[1]):
+            wanted = f"{place}a label of at most {catalogue.LONGEST_NAME} printable letters"
             raise _refusal(where, wanted, repr(row[1][:60]))
         split = SPLITS.get(row[2].casefold(), "") if len(row) > 2 else ""
         if len(row) > 2 and not split:
