@@ -1023,9 +1023,10 @@ def test_fix_comes_to_an_end_where_a_library_is_not_required(small: Small) -> No
 
 
 def test_settings_that_cannot_be_read_take_no_dep_away(small: Small) -> None:
-    small.write("common/helper.py", "raise ValueError('no')\n")
-    small.edit("stages/count.py", "from pathlib", "import common.helper\nfrom pathlib")
-    small.edit("dvc.yaml", "stages/lib/core]", "stages/lib/core, common/helper.py, data/numbers]")
+    small.write("stages/plug.py", "")  # which is loaded by its name, were it not for the error
+    read = "stage.run(lambda: 1 / 0 and __import__('stages.' + 'plug') and "
+    small.edit("stages/count.py", "stage.run(lambda: ", read)
+    small.edit("dvc.yaml", "stages/lib/core]", "stages/lib/core, stages/plug.py]")
     before = (small.path / "dvc.yaml").read_text(encoding="utf-8")
     small.fails("count: its settings cannot be read", option=("--fix",))
     assert (small.path / "dvc.yaml").read_text(encoding="utf-8") == before

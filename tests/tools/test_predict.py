@@ -328,6 +328,19 @@ def test_a_model_that_cannot_answer_is_refused(
     assert f"models/model.keras: expected {says}" in capsys.readouterr().err
 
 
+def test_tables_for_programs_are_in_utf_8_whatever_the_console_has(
+    pixels: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("\u82b1.png").write_bytes(png(pixels[0]))
+    for option in ("--csv", "--json"):
+        written = io.BytesIO()
+        console = io.TextIOWrapper(written, encoding="cp1252")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", console)
+            assert predict.main([option, "\u82b1.png"]) == 0
+        assert "\u82b1.png" in written.getvalue().decode("utf-8")
+
+
 class Deaf(io.StringIO):
     """A stream whose reader has gone, as that of `| head` does."""
 

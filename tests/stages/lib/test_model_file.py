@@ -230,3 +230,17 @@ def test_a_layer_of_ones_own_loads_beside_dropout() -> None:
     inputs = keras.Input((3,))
     outputs = keras.layers.Dense(2)(keras.layers.Dropout(0.2)(Scale()(inputs)))  # type: ignore[no-untyped-call]
     assert model_file.obstacle_to_loading(keras.Model(inputs, outputs)) is None
+
+
+def test_a_model_of_another_network_is_not_called_damaged(tmp_path: Path) -> None:
+    import keras
+
+    @keras.saving.register_keras_serializable("test_model_file")
+    class Elsewhere(keras.layers.Layer):
+        pass
+
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((3,)), Elsewhere()]).save(path)  # type: ignore[no-untyped-call]
+    keras.saving.get_custom_objects().pop("test_model_file>Elsewhere")
+    with pytest.raises(UserError, match="to the network that made it, which has its layers"):
+        model_file.load(path)

@@ -137,6 +137,7 @@ def test_a_run_cache_that_was_removed_leaves_one_training_a_side(made: Repositor
     assert found.json["trainings"] == {"before": [1], "after": [1]}
     assert "whether a second training would agree is not known" in found.title
     assert "There is one training a side" in found.report
+    assert "The last column has the 95 % interval of Student's t" in found.report
 
 
 def test_predictions_of_other_seeds_that_were_dropped_are_named_on_both_sides(
@@ -656,3 +657,16 @@ def test_going_by_files_that_are_out_of_date_is_a_sentence_of_its_own(made: Repo
     report = made.compare(base).report
     assert "Going by the files as they are, which are out of date" in report
     assert re.search(r"\. Of the same \d+ test images", report), report
+
+
+def test_means_are_called_so_only_where_all_trainings_count(made: Repository) -> None:
+    cached = (path for path in (made.path / ".dvc/cache/files").rglob("*") if path.is_file())
+    of_base = [path for path in cached if path.read_bytes().startswith(b"index,actual")]
+    made.put(Run(wrong(0, 11)))
+    made.train_more(Run(wrong(0, 12)), Run(wrong(1, 12)))
+    for path in of_base:
+        path.unlink()
+    found = made.compare("--json", "--no-images")
+    assert found.json["accuracy"]["paired"] is False
+    assert found.json["trainings"]["after"] == [1, 2, 3]
+    assert "No difference beyond noise: test accuracy " in found.title

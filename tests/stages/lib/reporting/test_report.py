@@ -159,6 +159,19 @@ def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss(
     assert ("smoothed by 0.1, which the test loss is not" in said) == (smoothing > 0)
 
 
+@pytest.mark.parametrize("penalties", [False, True])
+def test_losses_with_penalties_are_not_to_be_compared_with_the_test_loss(
+    tmp_path: Path, penalties: bool
+) -> None:
+    plot_inputs.write(tmp_path)
+    path = tmp_path / "reports/train/run.json"
+    run = json.loads(path.read_text(encoding="utf-8")) | {"penalties": penalties}
+    path.write_text(json.dumps(run), encoding="utf-8")
+    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
+    assert ("regularizers and its layers' own losses add" in said) == penalties
+
+
 def test_page_and_card_say_what_the_temperature_did(tmp_path: Path) -> None:
     plot_inputs.write(tmp_path)
     path = tmp_path / "reports/train/metrics.json"

@@ -80,3 +80,9 @@ def test_weight_decay_is_that_of_all_weights(name: str, decay: float) -> None:
 def test_what_keras_refuses_all_the_same_is_told() -> None:
     with pytest.raises(UserError, match="expected values that Keras takes, found: "):
         optimizers.make("lion", 0.0, {"beta_1": 0.0})
+
+
+def test_a_whole_number_does_where_keras_wants_a_fraction() -> None:
+    optimizers.check("sgd", {"momentum": 0})
+    assert optimizers.make("sgd", 0.0, {"momentum": 0}).momentum == 0.0
+    assert optimizers.make("muon", 0.0, {"ns_steps": 6, "nesterov": False}).ns_steps == 6
