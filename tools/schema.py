@@ -13,14 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import msgspec
 
 from stages.lib import architectures
 from stages.lib.core import config, files, versions
 from stages.lib.data import catalogue, formats
-from tools.lib import command
+from tools.lib import command, stand_ins
 
 SCHEMAS = Path("schemas")
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -139,9 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write() -> None:
     """Without TensorFlow: only the types of the stages are looked at."""
-    for library in ("keras", "tensorflow"):
-        sys.modules.setdefault(library, mock.MagicMock())
-    made = texts()
+    with stand_ins.instead_of("keras", "tensorflow"):
+        made = texts()
     SCHEMAS.mkdir(exist_ok=True)
     for name, text in made.items():
         with files.replacing(SCHEMAS / name) as temporary:

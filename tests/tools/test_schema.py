@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Repository
 
 FILES = [
     *(("params", path.relative_to(ROOT).as_posix()) for path in ROOT.glob("recipes/*.yaml")),
@@ -102,3 +102,26 @@ def test_an_argument_is_described_by_its_docstring() -> None:
         "depth": "Of it.",
     }
     assert schema._descriptions(lambda: None) == {}
+
+
+def test_a_layer_of_ones_own_with_a_mixin_needs_no_keras(repository: Repository) -> None:
+    network = """import abc
+import keras
+
+class Named(abc.ABC):
+    pass
+
+class Noise(Named, keras.layers.Layer):
+    pass
+
+HALF = keras.Input((8,)) / 2
+
+def build(input_shape, num_classes, *, width: int) -> keras.Model:
+    raise NotImplementedError
+"""
+    (repository.path / "stages/models/own.py").write_text(network, encoding="utf-8")
+    done = repository.run("python", "-X", "importtime", "-m", "tools.schema")
+    assert done.code == 0, done.err
+    assert "keras.src" not in done.err
+    text = (repository.path / "schemas/params.schema.json").read_text(encoding="utf-8")
+    assert '"own": {' in text

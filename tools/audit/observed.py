@@ -4,8 +4,6 @@ The stages are loaded with everything heavy replaced by stand-ins, up to ``stage
 function that they hand to it is called, once for each params file. It runs in a process of its own.
 """
 
-import importlib.abc
-import importlib.machinery
 import json
 import os
 import runpy
@@ -15,13 +13,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any
 from unittest import mock
 
 from stages.lib.core import enforcement
 from stages.lib.core.errors import UserError
-from tools.audit import libraries
+from tools.lib import stand_ins
 
 HEAVY = ("keras", "tensorflow", "matplotlib", "PIL", "pooch", "requests", "zlib_ng", "h5py")
 
@@ -101,65 +98,6 @@ def outermost(pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
         )
 
     return sorted(pair for pair in pairs if not covered(pair))
-
-
-class _Types(type(Protocol)):  # type: ignore[misc] # of which ABC's is a base
-    """The type of stand-ins for classes, and of what derives from them."""
-
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return mock.MagicMock(name=name)
-
-    def __call__(cls, *given: Any, **named: Any) -> Any:
-        """What a library's class makes, which does anything; or an object of one's own class."""
-        if cls.__module__ == _Class.__module__:
-            return mock.MagicMock()
-        return super().__call__(*given, **named)
-
-
-class _Class(metaclass=_Types):
-    """What a stand-in for a class derives from."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(type(self), name)
-
-    def __call__(self, *_: object, **__: object) -> Any:
-        return mock.MagicMock()
-
-    def get_config(self) -> dict[str, Any]:
-        """What a subclass adds to, at import even."""
-        return {}
-
-
-class _Module(mock.MagicMock):
-    """A stand-in for a module: its capitalized names are classes, which others derive from."""
-
-    def __getattr__(self, name: str) -> Any:
-        if not name[:1].isupper():
-            return super().__getattr__(name)
-        made = self.__dict__[name] = _Types(name, (_Class,), {"__module__": _Class.__module__})
-        return made
-
-
-class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds a stand-in for every module of the heavy libraries."""
-
-    def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
-        if name.partition(".")[0] in HEAVY:
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-        return None
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        module = _Module(__path__=[], __spec__=spec, __name__=spec.name)
-        module.__version__ = libraries.version(libraries.distribution(spec.name.partition(".")[0]))
-        return cast(ModuleType, module)
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
 
 
 def _files(names: Iterable[str], root: Path) -> list[str]:
@@ -300,7 +238,6 @@ def _main() -> None:
     given = json.load(sys.stdin)
     root, params = Path(given["root"]), set[tuple[str, str]]()
     sys.path.insert(0, str(root))
-    sys.meta_path.insert(0, _StandIns())
     _listen(params)
     os.chdir(root)
     loaded = {name: _load(command, params, root) for name, command in given["commands"].items()}
@@ -319,4 +256,5 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    with stand_ins.instead_of(*HEAVY):
+        _main()
