@@ -433,6 +433,11 @@ def networks(settings: Settings, split: split_file.Split) -> Networks:
         return standardization.standardized(model, *moments) if moments else model, started
 
     model, started = network()
+    if params.frozen_epochs and not started:
+        raise UserError(
+            f"{config.PARAMS}: train.frozen_epochs: expected 0, as the network has no weights "
+            f"below its last layer; found {params.frozen_epochs}.\nSet it to 0 and run again."
+        )
     if params.precision == "float32":
         return Networks(model, model, started)
     with precision.mixed(params.precision, params.seed):
@@ -547,7 +552,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
             steps_of_epoch(split, params),
         )
         model.summary(line_length=80)
-        if network.started:
+        if settings.weights[1].files:
             name, count = settings.weights[0], len(network.started)
             print(f"Starts from {name}; layers below the last that have its values: {count}")
         for remark in remarks(model, params):
@@ -557,7 +562,7 @@ def main(settings: Settings) -> Callable[[], None] | None:
         trainings.end()  # as after each epoch
         untrained = first.evaluate(split.images[batch], split.labels[batch])
         print(
-            f"{'Starting' if network.started else 'Untrained'} loss on one batch: "
+            f"{'Starting' if settings.weights[1].files else 'Untrained'} loss on one batch: "
             f"{untrained.loss:.4f}; "
             f"ln {num_classes} = {math.log(num_classes):.4f} would be by chance"
         )

@@ -82,8 +82,8 @@ def refuse_unloadable(architecture: str, model: "keras.Model") -> None:
     if obstacle := model_file.obstacle_to_loading(model):
         raise UserError(
             f"stages/models/{architecture}.py: build: expected a model that loads again once it is "
-            f"saved, found: {obstacle}.\nWrite each layer of your own as a class with get_config, "
-            "below the decorator @keras.saving.register_keras_serializable()."
+            f"saved, found: {obstacle}.\nWrite each layer of your own as a class whose get_config "
+            "names all its arguments, below @keras.saving.register_keras_serializable()."
         )
 
 

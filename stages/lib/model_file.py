@@ -166,9 +166,21 @@ def obstacle_to_loading(model: "keras.Model") -> str | None:
         pairs = zip(model.weights, loaded.weights, strict=True)
         if not all(np.array_equal(saved.numpy(), read.numpy()) for saved, read in pairs):
             return "other weights are loaded than were saved"
+        if not _compute_alike(model, loaded):
+            return "loaded, it computes something else"
     except Exception as error:  # whatever the author's layers and Keras raise
         return _first_words(error)
     return None
+
+
+def _compute_alike(model: "keras.Model", loaded: "keras.Model") -> bool:
+    """Whether two models give the same on noise; one that draws at inference is alike to any."""
+    rng = np.random.default_rng(0)
+    images = rng.random((4, *model.input_shape[1:]), np.float32)
+    first, again, other = (np.asarray(each(images)) for each in (model, model, loaded))
+    return not np.array_equal(first, again, equal_nan=True) or bool(
+        np.allclose(first, other, rtol=1e-5, atol=1e-6, equal_nan=True)
+    )
 
 
 def not_finite(model: "keras.Model") -> str | None:

@@ -521,6 +521,7 @@ runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("drawn", "goes_on"),
     [

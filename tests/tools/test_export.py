@@ -162,8 +162,20 @@ def test_a_failed_export_leaves_the_old_one(
     wrong = replace(formats.FORMATS["litert"], write=nothing)
     monkeypatch.setitem(formats.FORMATS, "litert", wrong)
     assert export.main(["litert"]) == 1
-    assert "found: no such operation." in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "found: no such operation." in printed.err
+    assert "exports/litert is still that of an earlier export.\n" in printed.out
     assert old.read_bytes() == b"old"
+
+
+def test_of_tensorflow_s_many_lines_the_operation_is_named_and_where_it_is() -> None:
+    text = """<unknown>:0: error: loc(callsite(fused["TensorListReserve:", "net/lstm/TensorArray@f"]
+at fused["StatefulPartitionedCall:", "x"])): 'tf.TensorListReserve' op requires it to be static
+<unknown>:0: note: loc(fused["StatefulPartitionedCall:", "x"]): called from"""
+    said = "'tf.TensorListReserve' op requires it to be static, in net/lstm/TensorArray"
+    assert export._reason(ValueError(text)) == said
+    assert export._reason(ValueError("no  such\noperation.")) == "no such operation"
+    assert export._reason(KeyError()) == "KeyError"
 
 
 def test_missing_packages_are_named_with_the_line_that_installs_them(

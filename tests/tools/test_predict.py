@@ -509,7 +509,7 @@ def test_every_test_image_of_the_digits_gives_the_very_probabilities_that_evalua
     number = r"-?\d+\.?\d*"
     assert re.sub(number, "#", found).split() == re.sub(number, "#", shown).split()
     values = [[float(value) for value in re.findall(number, text)] for text in (found, shown)]
-    assert values[0] == pytest.approx(values[1], abs=0.5)  # another processor gives other bits
+    assert values[0] == pytest.approx(values[1], abs=2)  # another processor gives other bits
 
 
 @pytest.mark.real_data

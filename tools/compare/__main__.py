@@ -205,7 +205,8 @@ def _tell(of: Comparison, note: str, as_json: bool) -> None:
         numbers = f"{len(of.test.fixed)} fixed, {len(of.test.broken)} broken"
         print(f"{numbers}, p = {of.test.p_value:.3g} (McNemar's exact test)", file=out)
         print(
-            f"One training a side: `{comparison.MORE}` trains more, so that seeds count", file=out
+            f"One training on a side: `{comparison.MORE}` trains more, so that seeds count",
+            file=out,
         )
     elif isinstance(of.test, Test):
         numbers = f"By totals alone, p = {of.test.p_value:.3g} (Fisher's exact test)"

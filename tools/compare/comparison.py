@@ -47,7 +47,7 @@ class Comparison:
     stages: list[dvc_state.Change] | Unknown
 
 
-_LONGEST = 60  # letters of a class name
+_LONGEST = 60  # letters of a class name that are shown
 ABSENT = object()  # the value of a key that one side does not have
 
 
@@ -127,9 +127,13 @@ def _classes(before: Side, after: Side, test: Test | Unknown) -> list[ClassTest]
 
 def class_name(of: Comparison, label: int) -> str:
     """The name of a class, or its number where the catalogue has none."""
+    return full_name(of, label)[:_LONGEST]
+
+
+def full_name(of: Comparison, label: int) -> str:
+    """The same, however long it is."""
     names = of.after.class_names or of.before.class_names
-    name = names[label].strip()[:_LONGEST] if label < len(names) else ""
-    return name or f"class {label}"
+    return (names[label].strip() if label < len(names) else "") or f"class {label}"
 
 
 def matrices(of: Comparison) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
@@ -171,7 +175,13 @@ def _other_images(before: Side, after: Side) -> tuple[str, str]:
     if test:
         return "", ""
     if test is False:
-        if same and _same_hash(before, after, sides.RAW):
+        if _same_hash(before, after, sides.RAW) and _chosen_alike(before, after):
+            if same is None:
+                return (
+                    "whether the test images are the same ones, prepared in another way, is not "
+                    f"known without the predictions of both sides; {MORE} {before.name} makes "
+                    "them again"
+                ), ""
             return "", (
                 "The test images are the same ones, but they were prepared in another way, or "
                 "their classes have other names."
@@ -183,6 +193,18 @@ def _other_images(before: Side, after: Side) -> tuple[str, str]:
             f"dvc.lock does not name {sides.TEST} on both sides."
         )
     return "whether both sides were scored on the same test images is not known", ""
+
+
+_CHOICE = ("normalize.seed", "normalize.test_fraction", "normalize.unreadable")
+
+
+def _chosen_alike(before: Side, after: Side) -> bool:
+    """Whether the parameters that choose which image files are test images are the same."""
+    settings = [side.settings[config.PARAMS] for side in (before, after)]
+    if any(isinstance(each, Unknown) for each in settings):
+        return False
+    first, second = ([each.get(key) for key in _CHOICE] for each in settings)  # type: ignore[union-attr]
+    return first == second
 
 
 def _dataset(side: Side) -> object | None:
@@ -205,13 +227,14 @@ def _same_labels(before: Labels | Unknown, after: Labels | Unknown) -> bool | No
 
 
 def _same_predictions(before: Side, after: Side) -> bool | None:
-    """Whether every training predicts as before; where one is alone on its side, the own ones."""
+    """Whether every training predicts as before: those of equal seed, or the only ones."""
     if isinstance(before.labels, Unknown) or isinstance(after.labels, Unknown):
         return None
     if not np.array_equal(before.labels.predicted, after.labels.predicted):
         return False
     shared = before.trainings.keys() & after.trainings.keys()
-    return all(
+    alone = max(len(before.trainings), len(after.trainings)) == 1
+    return (alone or bool(shared)) and all(
         np.array_equal(before.trainings[seed].predicted, after.trainings[seed].predicted)
         for seed in shared
     )

@@ -86,7 +86,9 @@ def read(commit: str, plots: bool = True) -> Declared:
     """
     from dvc.repo import Repo  # type: ignore[import-untyped] # half a second
 
+    numbers: dict[str, Any] = {}
     drawn: dict[str, Any] = {}
+    unknown = ""
     try:
         with Repo(".") as repo:
             numbers = repo.metrics.show(revs=[commit])
@@ -94,7 +96,7 @@ def read(commit: str, plots: bool = True) -> Declared:
                 for side in repo.plots.collect(revs=[commit, "workspace"], onerror=_raise):
                     drawn |= {rev: _read(content) for rev, content in side.items()}
     except Exception as error:  # whatever DVC says
-        return Declared(unknown=dvc_state.reason(error))
+        unknown, drawn = dvc_state.reason(error), {}
     before, after = (_numbers(numbers.get(rev, {})) for rev in (commit, "workspace"))
     changed = list(_plots(drawn.get(commit, _NOTHING), drawn.get("workspace", _NOTHING)))
     return Declared(
@@ -105,6 +107,7 @@ def read(commit: str, plots: bool = True) -> Declared:
         ],
         changed[:_MOST],
         more=max(0, len(changed) - _MOST),
+        unknown=unknown,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.lib.core import files, pipeline, yaml_file
 from stages.lib.core.errors import UserError
+from tools.lib.git import git
 
 _ABSENT = ("deleted", "not in cache")  # an output that was not checked out; says nothing about age
 
@@ -186,10 +187,13 @@ def fetch(path: str, revision: str | None, folder: Path) -> Path:
     """
     from dvc.api import DVCFileSystem  # type: ignore[import-untyped]
 
+    # Of a commit it begins at Git's top folder, which may be above the project's
+    prefix = git("rev-parse", "--show-prefix").stdout.decode().strip() if revision else ""
     try:
+        how = {"rev": revision, "config": _storage(), "subrepos": bool(prefix)}
         # closed, for it holds databases open, which Python 3.13 reports once they are collected
-        with contextlib.closing(DVCFileSystem(".", rev=revision, config=_storage())) as outputs:
-            content = outputs.read_bytes(path)
+        with contextlib.closing(DVCFileSystem(".", **how)) as outputs:
+            content = outputs.read_bytes(f"{prefix}{path}")
     except Exception as error:  # whatever DVC or the remote's library says
         raise UserError(f"{path}: {reason(error)}") from None
     files.write_bytes(folder / path, content)

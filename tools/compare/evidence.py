@@ -11,6 +11,9 @@ T is the variance of the trainings' means; R = (mean square of what is left) / N
 that single images make; D is the variance over the images of the paired difference of the two
 sides' image means, divided by N, which holds R once more. The two maxima take a variance
 component that is estimated below 0 as 0, as a mixed model does.
+Where the sides have unequal numbers of trainings, the few of one may agree by chance: then there is
+a second test, whose first sum takes the trainings of both sides to vary alike, and of the two the
+one with the wider interval counts.
 The interval is Student's t with Satterthwaite's degrees of freedom, as Hillis proposed them for
 radiology, where several readers judge the same cases: the maximum stands in the numerator, mean
 squares alone in the denominator. His readers judge both tests; a training belongs to one side, so
@@ -46,7 +49,7 @@ class Evidence:
         degrees: Of freedom, of Student's t.
         p_value: Two-sided, 0 to 1.
         higher_is_better: Which way is better.
-        both_chances: Whether the trainings' chance is in it; False with one training a side.
+        both_chances: Whether the trainings' chance is known of both sides, of two or more each.
     """
 
     means: tuple[float, float]
@@ -80,7 +83,7 @@ def weigh(before: Floats, after: Floats, higher_is_better: bool = True) -> Evide
     """The test of the mean of ``after`` against that of ``before``.
 
     With one training on both sides only the images' chance can be known. With one on one side the
-    spread of the other's trainings is taken for both.
+    spread of the other's trainings is taken for both, which is no more than a guess.
 
     Args:
         before: A score of every test image, trainings x images.
@@ -92,22 +95,28 @@ def weigh(before: Floats, after: Floats, higher_is_better: bool = True) -> Evide
     by_images = float(paired.var(ddof=1)) / images if images > 1 else math.inf
     sides = [_Spread.of(table) if len(table) > 1 else None for table in (before, after)]
     known = [side for side in sides if side]
-    variance, variances = by_images, []
+    counts = (len(before), len(after))
+    of_cells, first_sums = 0.0, [_Sum(0.0, [])]
     if known:
         spreads = [side or known[0] for side in sides]
-        counts = (len(before), len(after))
-        of_trainings = sum(s.total / count for s, count in zip(spreads, counts, strict=True))
         of_cells = sum(s.by_images / count for s, count in zip(spreads, counts, strict=True))
-        variance = of_trainings + max(0.0, by_images - of_cells)
-        variances = [(side.total / side.trainings, side.trainings - 1) for side in known]
-        if len(known) == 1:
-            variances = [(of_trainings, known[0].trainings - 1)]
-    parts = [*variances, *([(by_images, images - 1)] if images > 1 else [])]
-    squares = sum(part**2 / degrees for part, degrees in parts)
-    degrees = variance**2 / squares if squares and variance else math.inf
-    difference = float(paired.mean())
-    error = math.sqrt(variance)
-    half = statistics.t_quantile(1 - statistics.LEVEL / 2, degrees) * error
+        unlike = [(side.total / side.trainings, side.trainings - 1) for side in known]
+        freedom = sum(degrees for _, degrees in unlike)
+        alike = sum(side.total * (side.trainings - 1) for side in known) / freedom
+        pooled = alike * sum(1 / count for count in counts)
+        first_sums = [_Sum(pooled, [(pooled, freedom)])]
+        if len(known) == 2:
+            own = _Sum(sum(part for part, _ in unlike), unlike)
+            first_sums = [own] if counts[0] == counts[1] else [own, *first_sums]
+    difference, of_images = float(paired.mean()), [(by_images, images - 1)] if images > 1 else []
+    tests = []
+    for first in first_sums:
+        variance = first.value + max(0.0, by_images - of_cells)
+        squares = sum(part**2 / degrees for part, degrees in [*first.parts, *of_images])
+        degrees = variance**2 / squares if squares and variance else math.inf
+        half = statistics.t_quantile(1 - statistics.LEVEL / 2, degrees) * math.sqrt(variance)
+        tests.append((half, math.sqrt(variance), degrees))
+    half, error, degrees = max(tests)
     ratio = abs(difference) / error if error else (math.inf if difference else 0.0)
     p_value = 2 * statistics.t_tail(ratio, degrees)
     if images < 2:
@@ -120,8 +129,16 @@ def weigh(before: Floats, after: Floats, higher_is_better: bool = True) -> Evide
         degrees=degrees,
         p_value=min(1.0, p_value),
         higher_is_better=higher_is_better,
-        both_chances=bool(known),
+        both_chances=len(known) == 2,
     )
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """The trainings' part of the variance, and the mean squares in it with their degrees."""
+
+    value: float
+    parts: list[tuple[float, int]]
 
 
 @dataclass(frozen=True)

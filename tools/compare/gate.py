@@ -22,7 +22,7 @@ from stages.lib.core import config
 from stages.lib.core.errors import UserError
 from stages.lib.metrics import METRICS
 from tools.compare import scores
-from tools.compare.comparison import Comparison, class_name
+from tools.compare.comparison import Comparison, full_name
 from tools.compare.sides import Measure, Unknown
 
 FILE = "gate.yaml"
@@ -141,7 +141,10 @@ def _margin(of: Comparison, margin: float) -> Check:
     low, high = 100 * weighed.low, 100 * weighed.high
     shown = f"{asked}: the difference lies between {low:+.2f} and {high:+.2f} points"
     if not weighed.both_chances:
-        return Check("not known", f"{shown} by the test images alone, one training a side")
+        few = "one training on one side"
+        if weighed.trainings == (1, 1):
+            few = "by the test images alone, one training a side"
+        return Check("not known", f"{shown}, {few}")
     if low > -margin:
         return Check("pass", shown)
     return Check("fail" if high <= -margin else "not known", shown)
@@ -155,7 +158,8 @@ def _limit(of: Comparison, name: str, bound: Bound, limit: float) -> Check:
         why = value.reason if isinstance(value, Unknown) else of.reason
         return Check("not known", f"{asked}: {why}")
     kept = value >= limit if bound == "at_least" else value <= limit
-    return Check("pass" if kept else "fail", f"{asked}: {value:.4f}")
+    digits = next(n for n in range(4, 18) if (round(value, n) < limit) == (value < limit))
+    return Check("pass" if kept else "fail", f"{asked}: {value:.{digits}f}")
 
 
 def _refuse_senseless(of: Comparison, name: str, bound: Bound, limit: float) -> None:
@@ -186,7 +190,7 @@ def _value(of: Comparison, name: str) -> float | Unknown:
         if not trainings:
             return Unknown("the predictions are not known")
         actual = trainings[0].actual
-        names = [class_name(of, number) for number in range(trainings[0].num_classes)]
+        names = [full_name(of, number) for number in range(trainings[0].num_classes)]
         if label not in names:
             raise UserError(f"recall:{label}: unknown class; known are {', '.join(names)}.")
         chosen = actual == names.index(label)

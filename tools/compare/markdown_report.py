@@ -18,7 +18,8 @@ def headline(of: Comparison) -> str:
     if of.verdict == "unknown" or isinstance(of.test, Unknown):
         return f"Better or worse is not known: {of.reason}"
     if of.same_predictions:
-        return f"No difference: all {of.test.images[1]:,} test images are predicted as before"
+        images = f"{of.test.images[1]:,} test images"
+        return f"No difference: all {images} are predicted as before{_others(of)}"
     low, high, before, after = _numbers(of, of.test)
     numbers = f"{percent(before)} → {percent(after)}"
     accuracy = "mean test accuracy" if _of_means(of) and max(_counts(of)) > 1 else "test accuracy"
@@ -93,8 +94,8 @@ def evidence(of: Comparison) -> str:
         f"{opening}Of the same {test.images[1]:,} test images {len(test.fixed):,} were fixed and "
         f"{len(test.broken):,} broken. {_chance(test)} (McNemar's exact test). The difference lies "
         f"between {limits} with 95 % confidence (Newcombe's interval for paired proportions), as "
-        "far as the choice of test images goes. There is one training a side, so how much another "
-        f"seed would move it is not known: {markdown.code(MORE)} and the same with "
+        f"far as the choice of test images goes. {_few(of)}, so how much another seed would move "
+        f"it is not known: {markdown.code(MORE)} and the same with "
         f"{markdown.code(of.before.name)} train what is missing."
     )
 
@@ -102,18 +103,21 @@ def evidence(of: Comparison) -> str:
 def _of_all_trainings(weighed: Evidence, test: Test) -> str:
     before, after = weighed.trainings
     limits = f"{sections.signed(weighed.low)} and {sections.signed(weighed.high)} points"
-    alone = (
-        " One side has one training: it is taken to vary from seed to seed as the other side does."
-        if min(before, after) == 1
-        else ""
-    )
     return (
         f"Mean of {before} training{'s' * (before > 1)} before and of {after} after, which differ "
         f"in their seed alone, on the same {test.images[1]:,} test images: "
         f"{percent(weighed.means[0])} and {percent(weighed.means[1])}. The difference lies between "
         f"{limits} with 95 % confidence, p {_equals(weighed.p_value)}; other seeds and other test "
-        f"images are both allowed for.{alone}"
+        f"images are both allowed for."
     )
+
+
+def _few(of: Comparison) -> str:
+    """How many trainings there are, where those of a side are too few."""
+    before, after = _counts(of)
+    if before == after:
+        return "There is one training a side"
+    return f"There {'is' if before == 1 else 'are'} {before} before and {after} after"
 
 
 def _equals(p_value: float) -> str:
@@ -211,7 +215,7 @@ def _method(of: Comparison) -> str:
         )
     else:
         text = (
-            "With one training a side the test knows how much chance there is in the choice of the "
+            "With one training on a side the test knows how much chance is in the choice of the "
             "test images; it does not know how much another training seed would have moved the "
             "result. So there is no better and no worse, only whether the test images explain it."
         )

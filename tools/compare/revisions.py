@@ -103,7 +103,7 @@ def history(commit: str, path: str, count: int = 10) -> list[Entry]:
         count: Commits that changed it and are looked at.
     """
     form = "--format=%H%x09%cs%x09%s"
-    options = ("--first-parent", "--no-show-signature", f"--max-count={count}")
+    options = ("--first-parent", "--no-show-signature", f"--max-count={count}", "--encoding=UTF-8")
     log = git("log", *options, form, commit, "--", path).stdout
     entries = []
     for line in filter(None, log.decode(errors="replace").split("\n")):
@@ -168,7 +168,7 @@ def _commit(name: str) -> str | None:
     """The full hash of the commit that a name stands for."""
     answer = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if found := answer.stdout.decode().strip():
-        return found
+        return None if found.startswith("^") or "\n" in found else found  # a range is no commit
     experiments = git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}")
     hashes = set(experiments.stdout.decode().split())  # DVC's names of `dvc exp run`
     return hashes.pop() if len(hashes) == 1 else None

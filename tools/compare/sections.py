@@ -108,7 +108,12 @@ def history(entries: Sequence[revisions.Entry]) -> str:
         metrics: dict[str, float] = entry.metrics
         accuracy = f"{percent(metrics[scores.ACCURACY])}{_limits(metrics)}"
         rows.append(
-            [markdown.code(entry.commit[:7]), entry.date, markdown.escape(entry.subject), accuracy]
+            [
+                markdown.code(entry.commit[:7]),
+                entry.date,
+                markdown.escape(entry.subject[:100]),
+                accuracy,
+            ]
         )
     return markdown.details(
         f"Accuracy in the history: the last {counted(len(rows), 'result')}",
@@ -330,7 +335,7 @@ def classes(of: Comparison) -> str:
         return ""
     if isinstance(of.classes, Unknown):
         return "" if isinstance(of.test, Unknown) else f"By class: not known, {_why(of.classes)}."
-    ranked = sorted(of.classes, key=lambda each: each.corrected)
+    ranked = sorted(of.classes, key=lambda each: (each.corrected, each.p_value))
     shown = sorted(ranked[:_ROWS], key=lambda each: each.label)
     real = [each for each in of.classes if each.verdict in MARKED]
     both = any(each.evidence.both_chances for each in of.classes)
@@ -349,7 +354,7 @@ def classes(of: Comparison) -> str:
         f"By class: {words}",
         markdown.table(header, [_class_row(of, each) for each in shown], "lrrrrrrl"),
         *(
-            [f"And {len(of.classes) - _ROWS} more classes, all with a larger p."]
+            [f"And {len(of.classes) - _ROWS} more classes, none with a smaller p."]
             if len(of.classes) > _ROWS
             else []
         ),

@@ -5,6 +5,7 @@ would read as "no change".
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,9 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
             return get()
         except UserError as error:
             reason = str(error).splitlines()[0]
-            return Unknown(reason.replace(f"{folder.as_posix()}/", "").rstrip(".")[:_LONGEST])
+            place = "/".join(folder.resolve().parts[-2:])  # DVC names it as seen from here
+            reason = re.sub(rf"[^\s']*{re.escape(place)}/", "", reason)
+            return Unknown(reason.rstrip(".")[:_LONGEST])
 
     def of(file: str) -> str:
         return str(folder / file)

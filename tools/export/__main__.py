@@ -1,12 +1,13 @@
 """Exports the trained model: ``python -m tools.export [FORMAT...]``, and checks what it wrote.
 
 Each format is run by its own runtime on the whole test split and compared with models/model.keras;
-one that does not agree is an error and leaves no file. exports/FORMAT/ is written, and the table of
-sizes and latencies as exports/formats.json and formats.md. Without FORMAT all those are written
-whose packages are installed. Exit status: 0, 1 on an error, 2 on a wrong option.
+one that does not agree is an error and leaves what was there. exports/FORMAT/ is written, and the
+table of sizes and latencies as exports/formats.json and formats.md. Without FORMAT all those are
+written whose packages are installed. Exit status: 0, 1 on an error, 2 on a wrong option.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ def _export_all(options: argparse.Namespace) -> int:
             written[name] = _export(name, FORMATS[name], trained, test, options.threads)
         except UserError as error:
             print(f"ERROR: {error}", file=sys.stderr)
+            if (EXPORTS / name).exists():
+                print(f"{(EXPORTS / name).as_posix()} is still that of an earlier export.")
             failed = True
     rows = latency.measure(trained, written, EXPORTS, test.images, options.threads)
     files.write_json(EXPORTS / "formats.json", latency.record(rows, options.threads))
@@ -132,10 +135,9 @@ def _export(
             run = kind.open(path, threads)
             found = agreement.compare(trained.probabilities, run, test.images)
         except Exception as error:  # whatever converters and runtimes raise
-            reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
             raise UserError(
                 f"{EXPORTS.as_posix()}/{name}: expected a model that converts and runs, found: "
-                f"{reason}.\nUse another format, or leave the layer out that it names."
+                f"{_reason(error)}.\nUse another format, or leave the layer out that it names."
             ) from None
         del run  # some systems move no file that is open
         if problem := found.problem():
@@ -145,6 +147,15 @@ def _export(
             )
     print(f"{name}: {found.words()}, {(EXPORTS / name / kind.file).as_posix()}")
     return found
+
+
+def _reason(error: Exception) -> str:
+    """What a converter says; of TensorFlow's many lines the first operation, and its layer."""
+    text = str(error)
+    if operation := re.search(r"'[\w.]+' op [^\n]+", text):
+        layer = re.search(r'fused\["[^"]*", "([^"@]+)', text)
+        text = f"{operation[0]}{f', in {layer[1]}' if layer else ''}"
+    return " ".join(text.split())[:300].rstrip(".") or type(error).__name__
 
 
 if __name__ == "__main__":

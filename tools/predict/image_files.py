@@ -1,7 +1,7 @@
 """The images that a command names, and how each becomes what the model takes."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from stages.lib import model_file
 from stages.lib.core.errors import UserError
 from stages.lib.data.preparation import archives, decoding, layouts
+from stages.lib.wording import counted
 
 Image = npt.NDArray[np.float32]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -62,11 +63,9 @@ def find(file: str) -> Iterator[Source]:
             )
         yield Source(STDIN, sys.stdin.buffer.read)
     elif path.is_dir():
-        names = sorted(
-            part for part in path.rglob("*") if _is_image(part.relative_to(path).as_posix())
-        )
-        _check(file, len(names))
-        yield from (Source(part.as_posix(), part.read_bytes) for part in names if part.is_file())
+        inside = {part.relative_to(path).as_posix(): part for part in path.rglob("*")}
+        names = _images(file, (name for name, part in inside.items() if part.is_file()))
+        yield from (Source(inside[n].as_posix(), inside[n].read_bytes) for n in sorted(names))
     elif not path.exists():
         raise UserError(f"{file}: not found.\nName an image, a folder, an archive, or -.")
     elif file.lower().endswith(_PACKED):
@@ -77,8 +76,7 @@ def find(file: str) -> Iterator[Source]:
 
 def _packed(path: Path) -> Iterator[Source]:
     """The images of an archive, which is read once, as they are asked for in its order."""
-    names = [member.name for member in archives.members(path) if _is_image(member.name)]
-    _check(path.as_posix(), len(names))
+    names = _images(path.as_posix(), (member.name for member in archives.members(path)))
     contents = archives.contents(path, set(names))
 
     def read() -> bytes:
@@ -93,15 +91,16 @@ def _packed(path: Path) -> Iterator[Source]:
         yield Source(f"{path.as_posix()}:{name}", read)
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not layouts.is_litter(name)
-
-
-def _check(file: str, count: int) -> None:
-    if not count:
-        raise UserError(
-            f"{file}: expected images, found none.\nImages end in {', '.join(SUFFIXES)}."
-        )
+def _images(file: str, names: Iterable[str]) -> list[str]:
+    """Those that are called as images are; says on the standard error how many others there are."""
+    tidy = [name for name in names if not layouts.is_litter(name)]
+    images = [name for name in tidy if name.lower().endswith(SUFFIXES)]
+    ends = f"Images end in {', '.join(SUFFIXES)}."
+    if not images:
+        raise UserError(f"{file}: expected images, found none.\n{ends}")
+    if others := len(tidy) - len(images):
+        print(f"{file}: {counted(others, 'file')} passed over. {ends}", file=sys.stderr)
+    return images
 
 
 def preparation(path: Path, metadata: model_file.Metadata, invert: bool, raw: bool) -> Prepare:

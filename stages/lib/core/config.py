@@ -158,7 +158,15 @@ def arguments_schema(function: Callable[..., object]) -> type[Schema]:
                 "Add it; values of params.yaml are checked against it."
             )
         default = () if parameter.default is parameter.empty else (_default(parameter.default),)
-        arguments_.append((name, _with_limits(hints[name]), *default))
+        try:
+            arguments_.append((name, _with_limits(hints[name]), *default))
+        except ValueError as error:
+            raise UserError(
+                f"{place}: the argument '{name}': expected an interval, as in \"[1, 16]\" or "
+                f'"(0, inf)", found "{error}".\nCorrect it, or leave it out.'
+            ) from None
+        except TypeError as error:
+            raise _no_type_of_yaml(place, f"{name}: {error}") from None
     try:
         schema = msgspec.defstruct("Arguments", arguments_, bases=(Schema,), kw_only=True)
         msgspec.convert({}, schema | None)  # msgspec looks at the types when it first needs them
@@ -325,7 +333,14 @@ def _default(given: Any) -> Any:
 
 
 def _with_limits(hint: Any) -> Any:
-    """A type in which each interval, a text, has become the limits that msgspec checks."""
+    """A type in which each interval, a text, has become the limits that msgspec checks.
+
+    Raises:
+        TypeError: It is a class of fields, whose intervals would not be seen.
+        ValueError: A text is no interval.
+    """
+    if isinstance(hint, type) and getattr(hint, "__annotations__", None):
+        raise TypeError(f"{hint.__name__}, a class of fields")
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         extras = [_limits(extra) if isinstance(extra, str) else extra for extra in inner[1:]]
@@ -338,7 +353,12 @@ def _with_limits(hint: Any) -> Any:
 
 
 def _limits(interval: str) -> Meta:
-    low, high = (float(end) for end in interval[1:-1].split(","))
+    try:
+        low, high = (float(end) for end in interval[1:-1].split(","))
+    except ValueError:
+        raise ValueError(interval) from None
+    if interval[0] not in "[(" or interval[-1] not in "])" or not low <= high:
+        raise ValueError(interval)
     limits: dict[str, float] = {}
     if low != -math.inf:
         limits["ge" if interval[0] == "[" else "gt"] = int(low) if low.is_integer() else low

@@ -113,6 +113,45 @@ def _params() -> dict[str, Any]:
     return yaml_file.parse(text, pipeline.PARAMS) or {}
 
 
+def parameter_files(stage: Declared | None) -> dict[str, bytes]:
+    """The contents of the files whose parameters a stage declares, where they are there."""
+    names = sorted({file for file, _ in stage.params}) if stage else []
+    with enforcement.unwatched():
+        return {name: Path(name).read_bytes() for name in names if Path(name).is_file()}
+
+
+def parameters_differ(stage: Declared | None, before: Mapping[str, bytes]) -> bool:
+    """Whether a parameter that a stage declares is not what it was in earlier contents."""
+    now = parameter_files(stage)
+    return now != before and parameters(stage, now) != parameters(stage, before)
+
+
+def parameters(
+    stage: Declared | None, contents: Mapping[str, bytes] | None = None
+) -> dict[str, str]:
+    """What each parameter that a stage declares is, in words, by file and key.
+
+    Args:
+        stage: None for none.
+        contents: Of the files; those that are there if None.
+    """
+    contents = parameter_files(stage) if contents is None else contents
+    parsed: dict[str, Any] = {}
+    for file, content in contents.items():
+        parsed[file] = content  # the whole of it, if it is no YAML
+        if file.endswith((".yaml", ".yml", ".json")):
+            parsed[file] = yaml_file.parse(content.decode("utf-8", "replace"), file)
+    found = {}
+    for file, key in stage.params if stage else ():
+        value = parsed.get(file)
+        try:
+            value = pipeline.lookup(value, key) if key and isinstance(value, dict) else value
+        except UserError:  # an optional one that is not there
+            value = None
+        found[f"{file}: {key}"] = repr(value)
+    return found
+
+
 def check_inputs(stage: Declared) -> None:
     """Compares every input that an earlier stage made with what dvc.lock recorded of it.
 

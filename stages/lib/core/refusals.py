@@ -13,7 +13,15 @@ from msgspec import Meta
 from stages.lib.core import yaml_file
 from stages.lib.core.errors import UserError
 
-_NOUNS = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
+_NOUNS = {
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    Any: "any value",
+    list: "a list",
+    dict: "a section of keys and values",
+}
 
 
 def of_value(found: object, hint: Any, where: str, path: str) -> UserError:
@@ -153,8 +161,12 @@ def _wanted(hint: Any) -> str:
         return f"{_wanted(inner[0])} in {interval}" if interval else _wanted(inner[0])
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
-    if origin is list:
+    if origin is list or (origin is tuple and inner[1:] == (...,)):
         return f"a list, each {_wanted(inner[0])}"
+    if origin is tuple:
+        return f"a list of {len(inner)}: {', '.join(map(_wanted, inner))}"
+    if origin is dict:
+        return f"a section, each key {_wanted(inner[0])} and each value {_wanted(inner[1])}"
     if origin in (Union, types.UnionType):
         return " or ".join(_wanted(option) for option in inner if option is not type(None))
     return _NOUNS.get(hint, "another kind of value")

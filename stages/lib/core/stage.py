@@ -1,9 +1,11 @@
 """How a stage runs: settings first, then the work, then a check that nothing moved meanwhile."""
 
+import copy
 import gc
 import hashlib
 import io
 import os
+import pickle
 import signal
 import sys
 import time
@@ -12,12 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages.lib.core import enforcement, files, launch, recorded
+from stages.lib.core.enforcement import Declared
 from stages.lib.core.errors import UserError, message
 from stages.lib.core.launch import interrupted
 
 __all__ = ["interrupted", "key", "run"]
 
 T = TypeVar("T")
+_declared: Declared | None = None  # of the running stage
 
 
 def run(
@@ -35,8 +39,9 @@ def run(
         read: Gives the settings of the stage, the same ones whenever the files are the same.
         main: Does the work, reads the inputs and writes the outputs. It may return a function
             without arguments, which is called once the result is accepted.
-        inputs: The data files that ``main`` reads.
+        inputs: The data files that ``main`` reads, beside those that dvc.yaml declares.
     """
+    global _declared
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a name in Chinese on a terminal without
     gc.freeze()  # modules stay: no collection has to walk over them
@@ -44,16 +49,20 @@ def run(
     signal.signal(signal.SIGTERM, launch.ask_to_end)
     try:
         with enforcement.unwatched():
-            if declared := recorded.declared():
-                recorded.check_inputs(declared)
+            _declared = recorded.declared()
+            if _declared:
+                recorded.check_inputs(_declared)
+                inputs = [*inputs, *map(Path, _declared.deps)]
             _refuse_later_time_stamps(_sources())
-        if declared:
-            enforcement.judge(declared)
+        if _declared:
+            enforcement.judge(_declared)
         code, settings, stamps = _sources(), read(), _stamps(inputs)
+        texts = recorded.parameter_files(_declared)
+        before = _copy(settings)  # main may change them
         launch.end_if_asked()
         once_accepted = main(settings)
         launch.end_if_asked()
-        if read() != settings:
+        if not _same(read(), before) or recorded.parameters_differ(_declared, texts):
             raise _moved("The configuration")
         if _stamps(inputs) != stamps:
             raise _moved("An input file")
@@ -64,7 +73,7 @@ def run(
             raise _moved("The code")
         enforcement.end()
         sys.stdout.flush()
-        if once_accepted:
+        if callable(once_accepted):  # and not numbers, say, that somebody's main returns
             once_accepted()
     except BaseException as error:
         if launch.asked_to_end(error):
@@ -80,10 +89,15 @@ def key(settings: object, inputs: Sequence[Path]) -> str:
 
     Args:
         settings: A dataclass of plain values.
-        inputs: The data files that the stage reads.
+        inputs: The data files that the stage reads, beside those that dvc.yaml declares.
     """
     parts = [repr(settings), *(files.sha256(path) for path in inputs)]
     parts += [f"{path.name} {digest}" for path, digest in sorted(_sources().items())]
+    with enforcement.unwatched():
+        parts += [f"{key}: {value}" for key, value in recorded.parameters(_declared).items()]
+        for path in _files(_declared.deps if _declared else ()):
+            if path not in inputs:
+                parts.append(f"{path.as_posix()} {files.sha256(path)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -100,10 +114,9 @@ def _moved(what: str) -> UserError:
 
 
 def _sources() -> dict[Path, str]:
-    """A digest of every source file of the pipeline that this process imported."""
-    folder = str(Path(__file__).parents[2]) + os.sep
+    """A digest of every source file of the repository that this process imported."""
     names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    paths = {Path(name) for name in names if isinstance(name, str) and name.startswith(folder)}
+    paths = {Path(name) for name in names if isinstance(name, str) and enforcement.is_ours(name)}
     return {
         path: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "gone"
         for path in paths
@@ -128,5 +141,31 @@ def _refuse_later_time_stamps(sources: Iterable[Path]) -> None:
 
 def _stamps(inputs: Sequence[Path]) -> dict[Path, tuple[int, int]]:
     """Size and time of change of each input that is there, and of every file in its folders."""
-    paths = [path for given in inputs for path in (given, *given.rglob("*"))]
-    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()}
+    with enforcement.unwatched():
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in _files(inputs)}
+
+
+def _files(paths: Iterable[str | Path]) -> list[Path]:
+    """The files that are there, and those in folders, but for what Python keeps beside them."""
+    every = [path for given in paths for path in (Path(given), *sorted(Path(given).rglob("*")))]
+    return [path for path in every if path.is_file() and "__pycache__" not in path.parts]
+
+
+def _copy(settings: T) -> T:
+    try:
+        return copy.deepcopy(settings)
+    except Exception:  # whatever a class says that cannot be copied
+        return settings
+
+
+def _same(now: object, before: object) -> bool:
+    """Whether settings are equal, also those of classes that do not say so, and arrays."""
+    try:
+        if now == before:
+            return True
+    except ValueError:  # of arrays, which are equal or not each number for itself
+        pass
+    try:
+        return pickle.dumps(now) == pickle.dumps(before)
+    except Exception:  # whatever a class says that cannot be written
+        return repr(now) == repr(before)

@@ -6,7 +6,7 @@ keras.applications as Keras publishes them, without its top (``.h5``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,10 +77,17 @@ def assign(model: keras.Model, path: Path, class_names: Sequence[str]) -> list[k
     """
     import keras
 
-    layers, network = weighted_layers(model), backbone(model)
+    layers, network = in_order_of_calls(model), backbone(model)
     if path.suffix == ".keras":
-        saved = weighted_layers(model_file.load(path))
+        saved = in_order_of_calls(model_file.load(path))
         same_classes = model_file.read_metadata(path).class_names == list(class_names)
+        if not same_classes and len(layers) < 2:
+            raise UserError(
+                f"{path.as_posix()}: model.weights: expected a network with weights below its last "
+                f"layer, which alone keep those of a file of other classes; found {len(layers)} "
+                "layer with weights.\nWrite the network as more than one layer, or set "
+                "model.weights: none, and run again."
+            )
         compared = slice(None if same_classes else -1)
         _refuse_other_network(layers[compared], saved[compared], path)
         for mine, its in zip(layers, saved, strict=True):
@@ -125,6 +132,42 @@ def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
         inner = weighted_layers(layer) if isinstance(layer, keras.Model) else [layer]
         found += [each for each in inner if each.weights and each not in found]
     return found
+
+
+def in_order_of_calls(model: keras.Model) -> list[keras.layers.Layer]:
+    """``weighted_layers`` as they are called: a subclassed model has its own as they were made.
+
+    Layers that are not called come first.
+    """
+    import keras
+
+    layers, called = weighted_layers(model), list[keras.layers.Layer]()
+    models = [each for each in model._flatten_layers() if isinstance(each, keras.Model)]
+    if all(getattr(each, "outputs", None) for each in models):  # of known shapes, and so of order
+        return layers
+
+    def noting(layer: keras.layers.Layer) -> Callable[..., object]:
+        plain: Callable[..., object] = layer.call
+
+        def call(*arguments: object, **options: object) -> object:
+            if layer not in called:
+                called.append(layer)
+            return plain(*arguments, **options)
+
+        return call
+
+    calls = {layer: layer.__dict__.get("call") for layer in layers}
+    try:
+        for layer in layers:
+            layer.call = noting(layer)  # type: ignore[method-assign]
+        model(keras.ops.zeros((1, *model.input_shape[1:])), training=False)
+    finally:
+        for layer, own in calls.items():
+            if own is None:
+                del layer.call
+            else:
+                layer.call = own  # type: ignore[method-assign]
+    return sorted(layers, key=lambda layer: called.index(layer) if layer in called else -1)
 
 
 def _refuse_other_network(

@@ -232,6 +232,31 @@ def test_a_layer_of_ones_own_loads_beside_dropout() -> None:
     assert model_file.obstacle_to_loading(keras.Model(inputs, outputs)) is None
 
 
+def test_a_layer_that_forgets_an_argument_is_told_by_what_it_computes() -> None:
+    import keras
+
+    @keras.saving.register_keras_serializable("test_model_file")
+    class Forgets(keras.layers.Layer):
+        def __init__(self, factor: float = 1.0, drawn: float = 0.0, **options: Any) -> None:
+            super().__init__(**options)  # type: ignore[no-untyped-call]
+            self.factor, self.drawn = factor, drawn
+
+        def call(self, x: Any) -> Any:
+            return x * self.factor + self.drawn * keras.random.normal(keras.ops.shape(x))
+
+        def get_config(self) -> dict[str, Any]:
+            return dict(super().get_config())  # Keras itself would have named the arguments
+
+    def obstacle(**arguments: float) -> str | None:
+        inputs = keras.Input((3,))
+        layer = Forgets(**arguments)
+        return model_file.obstacle_to_loading(keras.Model(inputs, layer(inputs)))
+
+    assert obstacle() is None
+    assert obstacle(factor=1.01) == "loaded, it computes something else"
+    assert obstacle(drawn=1.0) is None  # it does so from call to call
+
+
 def test_a_model_of_another_network_is_not_called_damaged(tmp_path: Path) -> None:
     import keras
 

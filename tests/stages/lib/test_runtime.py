@@ -69,6 +69,7 @@ def test_a_users_keras_settings_do_not_matter_and_tensorflow_is_quiet(
     assert done.err == "from Python\n"
 
 
+@pytest.mark.slow
 def test_how_many_operations_run_at_once_changes_no_bit(run: Callable[..., Any]) -> None:
     found = {}
     for number in ("1", "2", "7"):
@@ -128,6 +129,7 @@ def test_whoever_sets_the_log_level_sees_the_log(
     assert capfd.readouterr().err == "from C++\n"
 
 
+@pytest.mark.slow  # TensorFlow waits ten seconds for memory to be given back
 @pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_lack_of_memory_is_told_in_the_words_that_say_it(graph: bool) -> None:

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,15 @@ from stages.lib.reporting import palette
 from tests.stages.lib.reporting import drawn
 from tests.tools.compare import comparing
 from tests.tools.compare.comparing import ACTUAL, REPORT, Compared, Repository, Run, few, wrong
-from tools.compare import change_figures, scores
+from tools.compare import (
+    accuracy,
+    change_figures,
+    comparison,
+    evidence,
+    markdown_report,
+    scores,
+    sections,
+)
 from tools.compare.sides import Labels
 
 
@@ -87,8 +97,87 @@ def test_worse_over_trainings_fails_the_gate(made: Repository) -> None:
 def test_one_training_against_three_says_so(made: Repository) -> None:
     found = compared(made, few(30), few(2, 1, 2))
     assert found.json["trainings"] == {"before": [1], "after": [1, 2, 3]}
-    assert found.json["verdict"] == "better"
-    assert "One side has one training: it is taken to vary" in found.report
+    assert found.json["verdict"] == "unknown"  # the one may vary far more than the three do
+    assert "There is 1 before and 3 after, so how much another seed would move it" in found.report
+    assert "One training on a side: `python -m tools.seeds 3` trains more" in found.err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ({1: 0, 2: 1}, {1: 0, 2: 1}, True),
+        ({1: 0, 2: 1}, {1: 0, 2: 2}, False),
+        ({1: 0, 2: 1}, {1: 0, 3: 2}, True),
+        ({1: 0, 2: 1}, {11: 0, 12: 30}, False),  # the first of each agree by chance
+        ({1: 0}, {11: 0}, True),
+        ({1: 0}, {11: 0, 12: 30}, False),
+        ({1: 0}, {1: 1}, False),
+    ],
+)
+def test_what_predicts_as_before(before: dict[int, int], after: dict[int, int], same: bool) -> None:
+    def side(wrong: dict[int, int]) -> Any:
+        made = {
+            seed: Labels(np.zeros(40, np.int64), (np.arange(40) < count).astype(np.int64), 2, None)
+            for seed, count in wrong.items()
+        }
+        return SimpleNamespace(labels=next(iter(made.values())), trainings=made)
+
+    assert comparison._same_predictions(side(before), side(after)) is same
+
+
+def test_a_project_below_gits_top_folder_has_its_predictions(made: Repository) -> None:
+    (made.path / ".git").rename(made.path.parent / ".git")
+    base = made.commit("Moved")
+    made.put(Run(wrong(9, 2)))
+    found = made.compare("--json", "--no-images", base)
+    assert found.json["accuracy"]["paired"] is True
+    assert found.json["accuracy"]["broken"] == [10]
+
+
+def test_a_range_is_no_revision(made: Repository) -> None:
+    made.commit()
+    assert "main..change: unknown Git revision" in made.fails("main..change")
+
+
+def test_subjects_are_cut_and_read_in_whatever_git_prints(made: Repository) -> None:
+    made.git("config", "i18n.logOutputEncoding", "GBK")
+    made.put(Run(wrong(0, 6)))
+    made.commit("测试 " + "x" * 20_000)
+    report = made.compare("--no-images", "HEAD").report
+    assert f"| 测试 {'x' * 97} | 90.00" in report
+
+
+def test_equal_predictions_do_not_hide_a_better_loss() -> None:
+    tables = [np.full((3, 60), level) + np.arange(3)[:, None] / 1000 for level in (0.6, 0.3)]
+    labels = Labels(np.zeros(60, np.int64), np.zeros(60, np.int64), 2, None)
+    of: Any = SimpleNamespace(
+        verdict="no difference",
+        same_predictions=True,
+        test=accuracy.paired(labels, labels, np.ones(60, np.bool_)),
+        evidence={scores.LOSS: evidence.weigh(tables[0], tables[1], higher_is_better=False)},
+    )
+    said = "No difference: all 60 test images are predicted as before; loss better"
+    assert markdown_report.headline(of) == said
+
+
+def test_of_many_classes_those_of_the_smallest_p_are_shown() -> None:
+    actual = np.repeat(np.arange(40), 20)
+    before = actual.copy()
+    for label in (37, 39):  # three of twenty are broken: p = 0.25, corrected 1 as of all others
+        before[label * 20 : label * 20 + 3] = 0
+    sides = [[Labels(actual, predicted, 40, None)] for predicted in (actual, before)]
+    of: Any = SimpleNamespace(
+        same_predictions=False,
+        classes=accuracy.by_class(*sides),
+        test=None,
+        outdated="",
+        before=SimpleNamespace(class_names=[]),
+        after=SimpleNamespace(class_names=[f"name {label}" for label in range(40)]),
+    )
+    shown = sections.classes(of)
+    assert "name 37" in shown
+    assert "name 39" in shown
+    assert "And 10 more classes, none with a smaller p." in shown
 
 
 def test_trainings_that_vary_more_than_they_differ_are_no_difference(made: Repository) -> None:
@@ -353,6 +442,26 @@ def test_the_same_images_prepared_in_another_way_are_paired(made: Repository) ->
     found = made.compare("--json", "--no-images")
     assert found.json["accuracy"]["paired"] is True
     assert "they were prepared in another way" in found.report
+
+
+def test_other_images_of_equal_labels_are_not_called_the_same(made: Repository) -> None:
+    made.put(Run(wrong(9, 2), shade=0.25))
+    with Path("params.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("normalize: {seed: 5}\n")
+    found = made.compare("--json", "--no-images")
+    assert found.json["verdict"] == "unknown"
+    assert "the test images changed: data/normalized/test.npz has other content" in found.title
+
+
+def test_without_the_base_s_predictions_images_are_not_said_to_have_changed(
+    made: Repository,
+) -> None:
+    made.drop_cache()
+    made.put(Run(wrong(9, 2), shade=0.25))
+    title = made.compare("--no-images").title
+    base = made.git("rev-parse", "main")[:7]
+    assert "whether the test images are the same ones, prepared in another way, is not" in title
+    assert f"python -m tools.seeds 3 {base} makes them again" in title
 
 
 def test_without_the_earlier_predictions_the_totals_are_compared(made: Repository) -> None:

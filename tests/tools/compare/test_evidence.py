@@ -93,8 +93,17 @@ def simulated(
     return tables[0], tables[1]
 
 
-@pytest.mark.parametrize("trainings", [(3, 3), (1, 3), (2, 5)])
-@pytest.mark.parametrize("spread", [0.0, 0.05])
+def test_two_that_agree_by_chance_vary_as_the_others_do() -> None:
+    # By hand: variances 2.5 of five and 0.02 of two; alike (4 * 2.5 + 0.02) / 5 = 2.004, which
+    # makes V = 2.004 * (1 / 5 + 1 / 2) = 1.4028 on 5 df; unlike it would be 0.51 on 4
+    found = evidence.weigh(constant(10, 11, 12, 13, 14), constant(14.0, 14.2))
+    assert found.degrees == pytest.approx(5)
+    assert found.p_value == pytest.approx(2 * t_tail(2.1 / math.sqrt(1.4028), 5), abs=1e-6)
+    assert found.verdict() == "no difference"
+
+
+@pytest.mark.parametrize("trainings", [(3, 3), (1, 3), (2, 5), (10, 2), (3, 2)])
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.2])
 def test_the_interval_covers_nothing_in_at_least_95_of_100(
     trainings: tuple[int, int], spread: float
 ) -> None:
@@ -109,7 +118,7 @@ def test_the_interval_covers_nothing_in_at_least_95_of_100(
 def test_one_training_against_three_takes_their_spread_for_both() -> None:
     found = evidence.weigh(constant(10), constant(11, 12, 13))
     # the spread of 11, 12, 13 is 1: V = 1 + 1 / 3, on 2 df
-    assert found.both_chances
+    assert not found.both_chances  # the one's own is not known
     assert found.degrees == pytest.approx(2)
     assert found.p_value == pytest.approx(2 * t_tail(2 / math.sqrt(4 / 3), 2), abs=1e-9)
 

@@ -11,7 +11,7 @@ import pytest
 from stages.lib.core.errors import UserError
 from tests.tools.compare import comparing
 from tests.tools.compare.comparing import Repository, Run, few, wrong
-from tools.compare import gate, sides
+from tools.compare import evidence, gate, sides
 
 NAMES = ["短靴 与 凉鞋", "ankle boot", "a: b = 'c' # d"]
 
@@ -57,6 +57,29 @@ def test_loss_and_calibration_are_means_of_the_trainings() -> None:
     assert gate._value(of, "loss") == 0.1
 
 
+def test_a_value_is_shown_on_its_side_of_the_limit() -> None:
+    of: Any = SimpleNamespace(
+        after=SimpleNamespace(trainings={}, metrics={"accuracy": 0.610169}, measures=[]),
+        outdated="",
+        reason="",
+    )
+    limits = {0.61017: "fail: 0.610169", 0.610169: "pass: 0.6102", 0.7: "fail: 0.6102"}
+    for limit, says in limits.items():
+        found = gate._limit(of, "accuracy", "at_least", limit)
+        assert f"{found.status}: {found.says.rpartition(': ')[2]}" == says
+
+
+def test_classes_of_long_names_are_told_apart() -> None:
+    actual = np.array([0, 1, 1])
+    training = SimpleNamespace(actual=actual, correct=actual < 1, num_classes=2)
+    names = [f"{'x' * 60}{letter}" for letter in "AB"]
+    side = SimpleNamespace(trainings={1: training}, metrics={}, measures=[], class_names=names)
+    of: Any = SimpleNamespace(after=side, before=side, outdated="", reason="")
+    assert [gate._value(of, f"recall:{name}") for name in names] == [1.0, 0.0]
+    with pytest.raises(UserError, match="unknown class"):
+        gate._value(of, f"recall:{'x' * 60}")
+
+
 BETTER, WORSE, SAME = (2, 1, 2), (40, 41, 42), (21, 20, 22)
 
 
@@ -66,7 +89,7 @@ BETTER, WORSE, SAME = (2, 1, 2), (40, 41, 42), (21, 20, 22)
         ("fail_if_worse: true", BETTER, 0, "must not be worse: better | pass"),
         ("fail_if_worse: true", SAME, 0, "must not be worse: no difference | pass"),
         ("fail_if_worse: true", WORSE, 1, "must not be worse: worse | **fail**"),
-        ("fail_if_worse: true", (2,), 0, "must not be worse: better | pass"),
+        ("fail_if_worse: true", (2,), 3, "must not be worse: unknown | **not known**"),
         ("fail_if_worse: false", WORSE, 0, ""),
         ("margin: 20", SAME, 0, "by 20 points or more: the difference lies between"),
         ("margin: 0.2", SAME, 3, "by 0.2 points or more: the difference lies between"),
@@ -121,6 +144,19 @@ def test_one_training_a_side_that_differs_is_not_known(made: Repository) -> None
     assert found.code == 3
     assert "must not be worse: unknown | **not known**" in found.report
     assert "by the test images alone, one training a side | **not known**" in found.report
+
+
+def test_one_training_against_several_is_not_known() -> None:
+    tables = np.ones((1, 60)), np.zeros((3, 60))
+    of: Any = SimpleNamespace(
+        evidence={"accuracy": evidence.weigh(*tables)},
+        outdated="",
+        reason="",
+        same_predictions=False,
+    )
+    found = gate._margin(of, 1.0)
+    assert found.status == "not known"
+    assert found.says.endswith(" points, one training on one side")
 
 
 def test_without_the_option_the_file_is_not_asked(made: Repository) -> None:

@@ -162,12 +162,16 @@ def _rows(where: Path, content: bytes) -> tuple[list[tuple[int, list[str]]], lis
     """The line, path, label and split of every row, and the names of these columns."""
     try:
         text = unicodedata.normalize("NFC", content.decode("utf-8-sig"))
-        header = text.partition("\n")[0]
-        delimiter = max(",;\t", key=header.count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _refusal(where, f"line {line}: a CSV table in UTF-8", str(error)) from None
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
         table = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _refusal(where, "a CSV table in UTF-8", str(error)) from None
+    except csv.Error as error:
+        raise _refusal(where, f"line {reader.line_num}: a CSV table", str(error)) from None
     titles = [title.strip().casefold() for title in table[0][1]] if table else []
     columns: dict[str, int] = {}
     for role, synonyms in _COLUMNS.items():

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 from msgspec import Meta
@@ -417,6 +417,56 @@ def test_intervals_are_those_of_mathematics(
         write(f"made: {{x: {number!r}}}\n")
         message = refusal(lambda: config.arguments(FILE, "made", made))
         assert f"made.x: expected a number in {interval}" in message
+
+
+@pytest.mark.parametrize(
+    "text", ["number of heads", "[1; 16]", "[0, 1", "[1,]", "0 to 1", "", "[2, 1]", "{1, 2}"]
+)
+def test_a_text_that_is_no_interval_is_named_with_its_argument(text: str) -> None:
+    def made(*, heads: int = 1) -> int:
+        return heads
+
+    made.__annotations__["heads"] = list[Annotated[int, text]]
+    message = refusal(lambda: config.arguments_schema(made))
+    assert re.match(r".*test_config\.py:\d+: made: the argument 'heads': expected an in", message)
+    assert f'found "{text}".\nCorrect it, or leave it out.' in message
+
+
+def test_a_class_of_fields_is_no_type_of_an_argument() -> None:
+    class Block(TypedDict):
+        units: Annotated[int, "[1, 4]"]
+
+    def made(*, blocks: list[Block]) -> list[Block]:
+        return blocks
+
+    made.__annotations__["blocks"] = list[Block]
+    message = refusal(lambda: config.arguments_schema(made))
+    assert "blocks: Block, a class of fields.\nUse int, float, bool, str, Literal, lists" in message
+
+
+def test_lists_and_sections_within_lists_are_told_in_words() -> None:
+    def made(*, x: int = 0) -> int:
+        return x
+
+    for hint, value, wanted in (
+        (
+            list[dict[str, int]],
+            "{heads: 2}",
+            "a list, each a section, each key a text and each value an integer",
+        ),
+        (
+            list[dict[str, int]],
+            "[{1: 2}]",
+            "a section, each key a text and each value an integer",
+        ),
+        (tuple[int, float], "[1, 2, 3]", "a list of 2: an integer, a number"),
+        (tuple[int, ...], "1", "a list, each an integer"),
+        (list[dict[str, Any]], "3", "each key a text and each value any value"),
+    ):
+        made.__annotations__["x"] = hint
+        write(f"made: {{x: {value}}}\n")
+        message = refusal(lambda: config.arguments(FILE, "made", made))
+        assert f"{wanted}, found " in message
 
 
 def test_the_nearest_name_is_suggested_whatever_its_case() -> None:

@@ -1,14 +1,19 @@
+import copy
 import errno
+import importlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from stages.lib.core import files, stage
+from stages.lib.core import enforcement, files, recorded, stage
+from stages.lib.core.enforcement import Declared
 from stages.lib.core.errors import UserError
 from tests.conftest import ROOT, Finished, Repository, execute
 
@@ -277,3 +282,107 @@ def test_what_main_returns_is_called_once_the_result_is_accepted(
         stage.run(lambda: len(calls), main)
     assert calls == ["work"]
     assert "The configuration of this stage was changed" in capsys.readouterr().err
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose dvc.yaml declares data, two parameters and a helper of a stage."""
+    declared = Declared(
+        "own",
+        ("data", "helper.py", "gone"),
+        (),
+        (("params.yaml", "own.scale"), ("params.yaml", "own.absent"), ("own.toml", "")),
+        False,
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(recorded, "declared", lambda: declared)
+    monkeypatch.setattr(enforcement, "judge", lambda _: None)
+    monkeypatch.setattr(stage, "_declared", declared)
+    for name, text in OWN.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text, encoding="utf-8")
+        os.utime(name, (1e9, 1e9))
+    importlib.invalidate_caches()
+    monkeypatch.delitem(sys.modules, "helper", raising=False)
+    monkeypatch.setitem(sys.modules, "helper", importlib.import_module("helper"))
+    return tmp_path
+
+
+OWN = {
+    "data/numbers.txt": "1 2",
+    "params.yaml": "own: {scale: 1}\nother: {epochs: 3}\n",
+    "own.toml": "rate = 1",
+    "helper.py": "FACTOR = 1\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "what"),
+    [
+        ("data/numbers.txt", "1 3", "An input file"),
+        ("gone", "it came", "An input file"),
+        ("params.yaml", "own: {scale: 1.0}\nother: {epochs: 3}\n", "The configuration"),
+        ("params.yaml", "own: {scale: 1, absent: 2}\n", "The configuration"),
+        ("own.toml", "rate = 2", "The configuration"),
+        ("helper.py", "FACTOR = 2\n", "The code"),
+    ],
+)
+@pytest.mark.usefixtures("own")
+def test_what_is_declared_counts_wherever_the_stage_reads_it(
+    capsys: pytest.CaptureFixture[str], file: str, text: str, what: str
+) -> None:
+    key = stage.key("settings", [])
+    if file == "helper.py":
+        what = "An input file"  # it is a dep as well
+    message = refused(capsys, lambda _: files.write_text(Path(file), text))
+    assert message.startswith(f"{what} of this stage was changed while it ran")
+    assert stage.key("settings", []) != key  # a checkpoint of the one is none of the other
+
+
+@pytest.mark.usefixtures("own")
+def test_code_of_the_repository_counts_outside_of_stages_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "declared", lambda: None)
+    message = refused(capsys, lambda _: files.write_text(Path("helper.py"), "FACTOR = 2\n"))
+    assert message.startswith("The code of this stage was changed while it ran")
+
+
+@pytest.mark.usefixtures("own")
+def test_parameters_of_other_stages_may_change_meanwhile() -> None:
+    key = stage.key("settings", [])
+    text = "other: {epochs: 4}\nown: {scale: 1} # a comment\n"
+    stage.run(lambda: 1, lambda _: files.write_text(Path("params.yaml"), text))
+    assert stage.key("settings", []) == key
+
+
+class Plain:
+    """Settings that do not say when they are equal."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+@pytest.mark.parametrize(
+    "value", [[3, 1, 2], {"a": [1]}, np.arange(3), Plain([1]), {"x": np.zeros(2)}, Plain(min)]
+)
+def test_settings_of_any_kind_are_compared_and_may_be_changed_by_main(value: Any) -> None:
+    def main(settings: Any) -> dict[str, float]:
+        inner = getattr(settings, "value", settings)
+        if isinstance(inner, list):
+            inner.pop()
+        elif isinstance(inner, dict):
+            inner.clear()
+        return {"accuracy": 1.0}  # which nobody asked for
+
+    stage.run(lambda: copy.deepcopy(value), main)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("first", "second"), [(np.arange(3), np.ones(3)), (Plain(1), Plain(2))])
+def test_settings_of_any_kind_that_changed_are_seen(
+    capsys: pytest.CaptureFixture[str], first: Any, second: Any
+) -> None:
+    given = iter([first, second])
+    message = refused(capsys, lambda _: None, read=lambda: next(given))
+    assert message.startswith("The configuration of this stage was changed")

@@ -141,6 +141,54 @@ def test_of_other_classes_the_last_layer_keeps_its_own_values(names: list[str]) 
         assert np.array_equal(value, drawn)
 
 
+def test_the_last_layer_is_the_last_that_is_called(tmp_path: Path) -> None:
+    import keras
+
+    @keras.saving.register_keras_serializable("test_starting")
+    class HeadFirst(keras.Model):
+        def __init__(self, width: int, **options: Any) -> None:
+            super().__init__(**options)  # type: ignore[no-untyped-call]
+            self.width = width
+            self.head = keras.layers.Dense(3)
+            self.hidden = keras.layers.Dense(width)
+
+        def build(self, shape: Any) -> None:
+            self.hidden.build(shape)
+            self.head.build((None, self.width))
+
+        def call(self, x: Any) -> Any:
+            return self.head(self.hidden(x))
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "width": self.width}
+
+    def build() -> Any:
+        inputs = keras.Input((8, 8))
+        flat = keras.layers.Flatten()(inputs)
+        return keras.Model(inputs, HeadFirst(5)(flat))
+
+    before, model = stirred(build()), build()
+    inner = model.layers[-1]
+    own = inner.head.get_weights()
+    assert starting.assign(model, saved(before, ["x", "y", "z"]), NAMES) == [inner.hidden]
+    assert equal(inner.hidden, before.layers[-1].hidden)
+    assert all(map(np.array_equal, inner.head.get_weights(), own))
+    assert not any("call" in layer.__dict__ for layer in (inner.head, inner.hidden))
+
+
+def test_of_other_classes_one_layer_alone_takes_nothing() -> None:
+    import keras
+
+    def build() -> Any:
+        layers = [keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(3)]
+        return keras.Sequential(layers)
+
+    assert starting.assign(build(), saved(stirred(build())), NAMES) == []
+    message = refusal(build(), saved(build(), ["x", "y", "z"]))
+    assert message.startswith("data/weights/own.keras: model.weights: expected a network with ")
+    assert "found 1 layer with weights.\nWrite the network as more than one layer" in message
+
+
 def test_what_a_training_put_around_the_network_does_no_harm() -> None:
     import keras
 

@@ -151,7 +151,16 @@ def test_a_table_beside_its_images() -> None:
             "line 2: train, validation or test",
             "'later'",
         ),
-        ('path,label\n"images/1.png,a\n', "a CSV table in UTF-8", "unexpected end of data"),
+        (
+            'path,label\nimages/1.png,a\n"images/2.png,a\n',
+            "line 3: a CSV table",
+            "unexpected end of data",
+        ),
+        (
+            'path,label\nimages/1.png,"5" nail\n',
+            "line 2: a CSV table",
+            "',' expected after '\"'",
+        ),
     ],
 )
 def test_what_is_no_table_is_named(table: str, expected: str, found: str) -> None:
