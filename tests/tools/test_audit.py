@@ -291,6 +291,9 @@ def test_each_dep_or_param_that_is_not_read_is_reported(stage: str, found: dict[
         if entry.endswith(".txt"):  # no code: --fix leaves it to a person, who knows what it is
             what = f"declares {entry}, which no text of its code names"
             assert (what, None) in [(finding.what, finding.change) for finding in reported]
+        elif entry in found[stage].keys:  # main may read it: the same
+            what = f"declares {entry} of {file} and does not read just that in its settings"
+            assert (what, None) in [(finding.what, finding.change) for finding in reported]
         else:
             needless = Change(stage, False, section, file, entry)
             assert needless in [finding.change for finding in reported], needless
@@ -1112,3 +1115,66 @@ def test_a_file_that_is_not_utf_8_is_named(
     with (locked.path / file).open("ab") as stream:
         stream.write(b"# caf\xe9\n")
     locked.fails(f"ERROR: {file}: not UTF-8 text", option=option)
+
+
+def test_fix_leaves_a_parameter_alone_that_main_reads(small: Small) -> None:
+    small.edit("stages/count.py", "import files", "import config, files")
+    small.edit(
+        "stages/count.py",
+        "    files.write_json",
+        '    config.value("params.yaml", "count.most", int)\n    files.write_json',
+    )
+    small.edit("params.yaml", "scale:", "count: {most: 1}\nscale:")
+    small.edit("dvc.yaml", "    metrics:", "      - count.most\n    metrics:")
+    before = (small.path / "dvc.yaml").read_text(encoding="utf-8")
+    said = "declares count.most of params.yaml and does not read just that in its settings: read it"
+    small.fails(said, option=("--fix",))
+    assert (small.path / "dvc.yaml").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("stages/lib/feat/a.py", 'importlib.import_module(f"stages.lib.feat.{len(settings)}")'),
+        ("stages/lib/feat/a.py", 'importlib.import_module("stages.lib.feat.a")'),
+        ("scripts/snippet.py", 'Path("scripts/snippet.py").read_text()'),
+        ("stages/conf.py", 'runpy.run_path("stages/conf.py")'),
+    ],
+)
+def test_fix_leaves_code_alone_that_main_loads(small: Small, file: str, code: str) -> None:
+    small.write(file, "x = 1\n")
+    small.edit("stages/count.py", "    files.write_json", f"    {code}\n    files.write_json")
+    small.edit("stages/count.py", "from pathlib", "import importlib\nimport runpy\nfrom pathlib")
+    small.edit("dvc.yaml", "deps: [", f"deps: [{file}, ")
+    small.passes("--fix")
+    assert file in (small.path / "dvc.yaml").read_text(encoding="utf-8")
+
+
+def test_a_folder_of_code_outside_of_the_stages_is_a_right_dep(small: Small) -> None:
+    small.write("common/helper.py", "NUMBER = 1\n")
+    small.edit("stages/count.py", "from pathlib", "from common.helper import NUMBER\nfrom pathlib")
+    small.edit("dvc.yaml", "deps: [", "deps: [common, ")
+    small.passes()
+
+
+def test_a_parameter_may_be_there_for_dvc_yaml_alone(small: Small) -> None:
+    small.edit("params.yaml", "scale:", "paths: {made: reports/metrics.json}\nscale:")
+    small.edit("dvc.yaml", "      - reports/metrics.json:", "      - ${paths.made}:")
+    small.passes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("  count:", "  count: &all"), ("  scale:", "  scale: &s")]
+)
+def test_stages_that_share_keys_are_not_mended_for_one_of_them(
+    small: Small, old: str, new: str
+) -> None:
+    small.edit("dvc.yaml", f"{old}\n", f"{new}\n")
+    if "scale" in new:
+        merged = "    <<: *s\n    cmd: python -m stages.count\n"
+        small.edit("dvc.yaml", "    cmd: python -m stages.count\n", merged)
+    small.edit("stages/count.py", "from pathlib", "import stages.lib.extra\nfrom pathlib")
+    small.write("stages/lib/extra.py", "")
+    before = (small.path / "dvc.yaml").read_text(encoding="utf-8")
+    small.fails("stages.count: expected a stage of its own, found one that", option=("--fix",))
+    assert (small.path / "dvc.yaml").read_text(encoding="utf-8") == before

@@ -521,3 +521,16 @@ def test_all_images_of_mnist_give_the_very_probabilities_that_evaluate_wrote(
     environment = {"DATASET_MIRROR": os.fspath(mirror)}
     assert repository.run("dvc", "repro", "evaluate", **environment).code == 0
     agree(repository, "mnist.zip")
+
+
+def test_files_that_are_not_called_as_images_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("b.png", "a.JPG", "1.txt", "scan", ".DS_Store"):
+        (folder / name).write_bytes(b"1")
+    found = [Path(source.name).name for source in image_files.find(str(folder))]
+    assert found == ["a.JPG", "b.png"]
+    told = capsys.readouterr().err
+    assert told.startswith(f"{folder}: 2 files passed over. Images end in .bmp, ")

@@ -24,6 +24,8 @@ class Needs:
         libraries: The distributions that it imports, each with the place.
         observed: What reading its settings showed, by params file.
         texts: Every text in its code: a path that it uses is named there, or a part of it.
+        beyond_core: Those that are not of stages/lib/core alone, which names modules in messages.
+        keys: Keys that its code hands to the functions of stages/lib/core/config.py.
         unused: Fields of its settings that nothing uses, each with the place.
         present: All source files of the pipeline.
     """
@@ -33,6 +35,8 @@ class Needs:
     libraries: dict[str, str]
     observed: dict[str, Observation]
     texts: set[str] = field(default_factory=set)
+    beyond_core: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
     unused: dict[str, str] = field(default_factory=dict)
     present: tuple[str, ...] = ()
 
@@ -68,6 +72,19 @@ class Needs:
             return True
         ends = any(text and parts[-1].endswith(text) for text in self.texts)
         return ends and len(parts) > 1 and self.texts.issuperset(parts[:-1])
+
+    def loads(self, file: str) -> bool:
+        """Whether the code names a Python file, or its package with dots, to load it as it runs.
+
+        Not of a package of which reading the settings loads modules: those are known.
+        """
+        folder, _, name = file.rpartition("/")
+        package = folder.replace("/", ".")
+        if {file, name} & self.beyond_core:
+            return True
+        dotted = {package, f"{package}.{name.removesuffix('.py')}"} if "." in package else set()
+        chosen = any(other.rpartition("/")[0] == folder for other in self.by_name)
+        return not chosen and any(text.rstrip(".") in dotted for text in self.beyond_core)
 
     def apart(self, path: str, folder: str) -> bool:
         """Whether DVC leaves a path out of a folder that it lies in."""
@@ -110,6 +127,10 @@ def find(
         },
         observed=dict(observed),
         texts=parts(words).union(*map(code.texts, trees)),
+        beyond_core=set().union(
+            *(code.texts(name) for name in trees if not pipeline.within(name, "stages/lib/core"))
+        ),
+        keys=set().union(*map(_keys, trees.values())),
         unused=_unused(trees),
         present=tuple(
             path.relative_to(code.root).as_posix()
@@ -117,6 +138,18 @@ def find(
             if not any(part.startswith(".") for part in path.relative_to(code.root).parts)
         ),
     )
+
+
+def _keys(tree: ast.Module) -> set[str]:
+    """The texts among the arguments of ``config.value`` and its kin."""
+    return {
+        argument.value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "attr", "") in ("value", "section", "fields", "arguments")
+        for argument in call.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    }
 
 
 def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:

@@ -28,6 +28,11 @@ def repaired(text: str, changes: Iterable[Change]) -> str:
     """
     for change in sorted(set(changes)):
         stage = YAML().load(text)["stages"][change.stage]
+        if stage.anchor.value or stage.merge:
+            raise UserError(
+                f"dvc.yaml: stages.{change.stage}: expected a stage of its own, found one that "
+                "shares keys with another by `&` or `<<`.\nWrite it out, then run this again."
+            )
         entries = _list(stage, change)
         if entries is not None and entries.anchor.value:
             raise UserError(

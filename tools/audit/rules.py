@@ -149,7 +149,7 @@ def _unread(
             for other, key in need.observed[file].params
             if other == config.PARAMS
         }
-        yield from configuration.unread(name, content, known)
+        yield from configuration.unread(name, content, known | pipeline.templates(root))
     for file in (config.DATASETS, config.WEIGHTS, libraries.ENVIRONMENT):
         entries = configuration.load(root, file)
         known = {key for need in found.values() for other, key in need.params if other == file}
@@ -205,7 +205,13 @@ def unread_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Ite
             (file, pipeline.resolve(key, variants[name])) in seen.params & need.params
             for name, seen in need.observed.items()
         )
-        if not read and (key or not need.names(file)):  # a whole file may be opened by hand
+        if read or (not key and need.names(file)):  # a whole file may be opened by hand
+            continue
+        if key in need.keys:
+            what = f"declares {key} of {file} and does not read just that in its settings"
+            step = f"read it there and not in main, or remove `- {key}` from its params"
+            yield Finding(stage.name, what, f"{step} in {pipeline.FILE}")
+        else:
             yield _needless(stage, "params", file, key)
 
 
@@ -224,12 +230,13 @@ def unread_deps(stage: Stage, need: Needs, variants: Any, _: set[str]) -> Iterat
         for path in sorted({pipeline.resolve(dep, content) for content in variants.values()}):
             modules = [file for file in need.present if within(file, path)]
             idle = [file for file in modules if file not in files or need.now_and_then(dep, file)]
-            if idle:
+            if idle and not all(map(need.loads, idle)):
                 what = f"declares {dep} and does not import {idle[0]}"
                 yield _needless(stage, "deps", "", dep, what)
-            elif path.endswith(".py") and not modules and path not in files:
-                yield _needless(stage, "deps", "", dep)
-            elif not path.endswith(".py") and not modules and not need.names(path):
+            elif path.endswith(".py"):
+                if not modules and path not in files and not need.loads(path):
+                    yield _needless(stage, "deps", "", dep)
+            elif not modules and not need.names(path) and not any(within(f, path) for f in files):
                 what = f"declares {dep}, which no text of its code names"
                 step = f"name it there, or remove `- {dep}` from its deps in {pipeline.FILE}"
                 yield Finding(stage.name, what, step)

@@ -241,7 +241,8 @@ def _check_sections(content: dict[str, Any]) -> None:
     known = ["dataset", "model", *stages]
     path = Path.cwd() / pipeline.FILE
     if not all(name in known for name in content) and path.is_file():
-        known += _declared_sections(path, path.stat().st_mtime_ns)
+        declared = _declared_sections(path, path.stat().st_mtime_ns)
+        known += [name for name in declared if name not in known]
     refusals.refuse_unknown(content, known, PARAMS)
     if isinstance(content.get("model"), dict):
         models = sorted(path.stem for path in folder.glob("models/[!_]*.py"))
@@ -255,7 +256,8 @@ def _declared_sections(path: Path, _: int) -> list[str]:
     """The sections of params.yaml that a dvc.yaml names, for one time of its last change."""
     with enforcement.unwatched():
         stages = pipeline.load(path.parent).values()
-    keys = {key for stage in stages for file, key in stage.params if file == PARAMS and key}
+        keys = pipeline.templates(path.parent)  # which no stage need read
+    keys |= {key for stage in stages for file, key in stage.params if file == PARAMS and key}
     return sorted({key.partition(".")[0] for key in keys})
 
 

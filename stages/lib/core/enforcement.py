@@ -135,7 +135,6 @@ class _Watch:
         self.outside = tuple(path for path in roots if not self.root.startswith(path))
 
 
-_STAGES = f"{Path(__file__).parents[2]}{os.sep}"
 _watch = _Watch(Path(), active=False)
 _hooked = False
 
@@ -576,13 +575,6 @@ def inside(path: object) -> str | None:
     if "site-packages" in full[len(root) :]:
         return None
     return _TEMPORARY.sub(r"\1\2", full[len(root) :].replace(os.sep, "/"))
-
-
-def is_ours(name: str) -> bool:
-    """Whether a file is of the repository's own: below its folder, and of no library."""
-    own = _watch.root if _watch.active else f"{Path.cwd()}{os.sep}"
-    inside = name.startswith((own, _STAGES))
-    return inside and not name.startswith(_watch.outside) and "site-packages" not in name
 
 
 def _repository(frame: FrameType | None) -> Iterable[tuple[str, FrameType]]:

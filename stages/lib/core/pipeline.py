@@ -174,6 +174,13 @@ def references(text: str) -> list[str]:
     return list(dict.fromkeys(_REFERENCE.findall(text)))
 
 
+def templates(root: Path) -> set[str]:
+    """The parameters that the text of dvc.yaml names as ``${...}``."""
+    path = root / FILE
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return set(re.findall(r"\$\{([\w.]+)", text))
+
+
 def lookup(values: Mapping[str, Any], key: str) -> Any:
     """The value at a dotted key; ``[0]`` is the first of a list.
 

@@ -114,9 +114,15 @@ def _moved(what: str) -> UserError:
 
 
 def _sources() -> dict[Path, str]:
-    """A digest of every source file of the repository that this process imported."""
+    """A digest of every source file of stages/, or declared, that this process imported."""
+    deps = [str(Path.cwd() / dep) for dep in (_declared.deps if _declared else ())]
+    folders = (str(Path(__file__).parents[2]) + os.sep, *(dep + os.sep for dep in deps))
     names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    paths = {Path(name) for name in names if isinstance(name, str) and enforcement.is_ours(name)}
+    paths = {
+        Path(name)
+        for name in names
+        if isinstance(name, str) and (name.startswith(folders) or name in deps)
+    }
     return {
         path: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "gone"
         for path in paths

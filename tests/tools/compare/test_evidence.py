@@ -81,12 +81,12 @@ def test_a_pure_image_difference_of_many_trainings_is_found_and_named() -> None:
 
 
 def simulated(
-    rng: np.random.Generator, trainings: tuple[int, int], spread: float
+    rng: np.random.Generator, trainings: tuple[int, int], *spreads: float
 ) -> tuple[Floats, Floats]:
     """Two sides of equal means whose trainings, images and single cells all vary."""
     own = rng.normal(0, 0.3, 200)
     tables = []
-    for count in trainings:
+    for count, spread in zip(trainings, [*spreads, *spreads], strict=False):
         levels = rng.normal(0, spread, (count, 1))
         side = rng.normal(0, 0.2, 200)  # images that this side is better or worse at
         tables.append(levels + own + side + rng.normal(0, 0.3, (count, 200)))
@@ -113,6 +113,16 @@ def test_the_interval_covers_nothing_in_at_least_95_of_100(
         evidence.weigh(*simulated(rng, trainings, spread)).p_value < 0.05 for _ in range(runs)
     )
     assert missed / runs <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)
+
+
+@pytest.mark.parametrize("trainings", [(10, 2), (3, 2)])
+def test_two_that_vary_four_times_as_much_are_told_apart_from_many_too_often(
+    trainings: tuple[int, int],
+) -> None:
+    rng = np.random.default_rng(7)
+    tables = (simulated(rng, trainings, 0.05, 0.2) for _ in range(600))
+    missed = sum(evidence.weigh(*each).p_value < 0.05 for each in tables)
+    assert 0.05 < missed / 600 < 0.13
 
 
 def test_one_training_against_three_takes_their_spread_for_both() -> None:

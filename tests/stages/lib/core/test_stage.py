@@ -341,12 +341,12 @@ def test_what_is_declared_counts_wherever_the_stage_reads_it(
 
 
 @pytest.mark.usefixtures("own")
-def test_code_of_the_repository_counts_outside_of_stages_too(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_declared_code_outside_of_stages_is_refused_if_it_was_saved_meanwhile(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(recorded, "declared", lambda: None)
-    message = refused(capsys, lambda _: files.write_text(Path("helper.py"), "FACTOR = 2\n"))
-    assert message.startswith("The code of this stage was changed while it ran")
+    files.write_text(Path("helper.py"), "FACTOR = 2\n")  # after this process started
+    message = refused(capsys, lambda _: None)
+    assert message.startswith("helper.py: expected a time stamp before the start of this stage")
 
 
 @pytest.mark.usefixtures("own")
