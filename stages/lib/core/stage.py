@@ -52,7 +52,7 @@ def run(
             _declared = recorded.declared()
             if _declared:
                 recorded.check_inputs(_declared)
-                inputs = [*inputs, *map(Path, _declared.deps)]
+                inputs = list({*inputs, *map(Path, _declared.deps)})
             _refuse_later_time_stamps(_sources())
         if _declared:
             enforcement.judge(_declared)
