@@ -1178,3 +1178,43 @@ def test_stages_that_share_keys_are_not_mended_for_one_of_them(
     before = (small.path / "dvc.yaml").read_text(encoding="utf-8")
     small.fails("stages.count: expected a stage of its own, found one that", option=("--fix",))
     assert (small.path / "dvc.yaml").read_text(encoding="utf-8") == before
+
+
+def test_an_out_may_be_numbered_by_the_code(small: Small) -> None:
+    code = '    Path("reports") / f"fold_{len(settings)}"\n    files.write_json'
+    small.edit("stages/count.py", "    files.write_json", code)
+    small.edit(
+        "dvc.yaml", "    metrics:", "    outs: [reports/fold_0, reports/fold_1]\n    metrics:"
+    )
+    small.passes()
+    small.edit("dvc.yaml", "reports/fold_1", "reports/other_1")
+    small.fails("declares the out reports/other_1 and does not name it")
+
+
+def test_parameters_in_toml_are_read_as_such(locked: Small) -> None:
+    locked.write("cfg/count.toml", "[count]\nmost = 3\n")
+    locked.edit(
+        "stages/count.py",
+        "stage.run(lambda: ",
+        'stage.run(lambda: Path("cfg/count.toml").read_text() and ',
+    )
+    locked.edit("dvc.yaml", "    metrics:", "      - cfg/count.toml:\n    metrics:")
+    locked.passes()
+    locked.write("cfg/count.toml", "[count\n")
+    locked.fails("cfg/count.toml: Expected ']' at the end of a table", option=("--lock",))
+
+
+def test_parameters_in_python_are_named_with_what_to_do(locked: Small) -> None:
+    locked.write("cfg/count.py", "MOST = 3\n")
+    locked.edit("dvc.yaml", "    metrics:", "      - cfg/count.py:\n          - MOST\n    metrics:")
+    status, printed = locked.audit("--lock")
+    assert status == 1
+    assert "cfg/count.py: expected keys and values in YAML, JSON or TOML, found MOST" in printed
+
+
+def test_a_file_in_a_folder_that_dvc_keeps_is_pulled(locked: Small) -> None:
+    locked.write("data/numbers.dvc", "outs:\n- md5: 0.dir\n  path: numbers\n")
+    locked.edit("dvc.yaml", "- data/numbers  # three", "- data/numbers/one.txt  # three")
+    locked.edit("dvc.lock", "path: data/numbers\n", "path: data/numbers/one.txt\n")
+    shutil.rmtree(locked.path / "data/numbers")
+    locked.fails("data/numbers/one.txt is missing: run `dvc checkout`", option=("--lock",))

@@ -1,6 +1,7 @@
 """Keys of the configuration files, against those that stages read."""
 
 import difflib
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,24 @@ MODELS = "stages/models"
 
 
 def load(root: Path, file: str) -> dict[str, Any]:
-    """The content of a YAML file of keys and values; an absent one has none.
+    """The content of a file of keys and values, YAML, JSON or TOML; an absent one has none.
 
     Raises:
         UserError: It is not such a file.
     """
     path = root / file
-    content = yaml_file.parse(yaml_file.text_of(path, file), file) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    text = yaml_file.text_of(path, file)
+    try:
+        content = tomllib.loads(text) if path.suffix == ".toml" else yaml_file.parse(text, file)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{file}: {error}.\nMend that and run again.") from None
     if not isinstance(content, dict):
-        raise UserError(f"{file}: expected keys and values, found {str(content)[:60]}.")
+        raise UserError(
+            f"{file}: expected keys and values in YAML, JSON or TOML, found {str(content)[:60]}.\n"
+            "Write it so, or make it a dep instead of a file of parameters."
+        )
     return content
 
 

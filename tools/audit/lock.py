@@ -29,12 +29,14 @@ class Stale:
         why: What differs.
         source: The source file, when it is one that differs from dvc.lock.
         digest: The MD5 that dvc.lock has of it.
+        step: What to do.
     """
 
     stage: str
     why: str
     source: str = ""
     digest: str = ""
+    step: str = STEP
 
 
 def check(root: Path) -> tuple[list[Finding], list[str]]:
@@ -49,7 +51,7 @@ def check(root: Path) -> tuple[list[Finding], list[str]]:
     found = compare(root)
     frozen = {name for name, stage in pipeline.load(root).items() if stage.frozen}
     findings = [
-        Finding(stale.stage, stale.why, UNFREEZE if stale.stage in frozen else STEP)
+        Finding(stale.stage, stale.why, UNFREEZE if stale.stage in frozen else stale.step)
         for stale in found
     ]
     return findings, advice(root, found)
@@ -162,7 +164,10 @@ def _inputs(
         elif not any(_overlap(path, out) for out in outs):
             found = digest(root, path)
             if not found:
-                yield Stale(stage.name, f"{path} is missing")
+                folders = [folder.as_posix() for folder in Path(path).parents]
+                kept = any((root / f"{folder}.dvc").is_file() for folder in folders)
+                step = "run `dvc checkout`, or `dvc pull`" if kept else STEP
+                yield Stale(stage.name, f"{path} is missing", step=step)
             elif found != was:
                 source = path if path.endswith(".py") else ""
                 yield Stale(stage.name, f"{path} changed since it ran", source, was)

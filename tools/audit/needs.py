@@ -63,14 +63,18 @@ class Needs:
     def names(self, path: str) -> bool:
         """Whether the code names a path, its last part, a folder that it lies in or what it holds.
 
-        Folders and an ending that are named one by one may be joined to it.
+        Folders and an ending, or a beginning as ``fold_``, that are named one by one may be joined.
         """
         parts = path.split("/")
         folders = {"/".join(parts[:end]) for end in range(2, len(parts))}
         wanted = {path, parts[-1]} | folders
         if any(text.rstrip("/") in wanted or text.startswith(f"{path}/") for text in self.texts):
             return True
-        ends = any(text and parts[-1].endswith(text) for text in self.texts)
+        last = parts[-1]
+        ends = any(
+            text and (last.endswith(text) or (text[-1] in "_-" and last.startswith(text)))
+            for text in self.texts
+        )
         return ends and len(parts) > 1 and self.texts.issuperset(parts[:-1])
 
     def loads(self, file: str) -> bool:
