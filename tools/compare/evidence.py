@@ -25,6 +25,7 @@ approximate distribution of estimates of variance components. Biometrics Bulleti
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,21 +97,11 @@ def weigh(before: Floats, after: Floats, higher_is_better: bool = True) -> Evide
     sides = [_Spread.of(table) if len(table) > 1 else None for table in (before, after)]
     known = [side for side in sides if side]
     counts = (len(before), len(after))
-    of_cells, first_sums = 0.0, [_Sum(0.0, [])]
-    if known:
-        spreads = [side or known[0] for side in sides]
-        of_cells = sum(s.by_images / count for s, count in zip(spreads, counts, strict=True))
-        unlike = [(side.total / side.trainings, side.trainings - 1) for side in known]
-        freedom = sum(degrees for _, degrees in unlike)
-        alike = sum(side.total * (side.trainings - 1) for side in known) / freedom
-        pooled = alike * sum(1 / count for count in counts)
-        first_sums = [_Sum(pooled, [(pooled, freedom)])]
-        if len(known) == 2:
-            own = _Sum(sum(part for part, _ in unlike), unlike)
-            first_sums = [own] if counts[0] == counts[1] else [own, *first_sums]
+    spreads = [side or known[0] for side in sides] if known else []
+    of_cells = sum(s.by_images / count for s, count in zip(spreads, counts, strict=False))
     difference, of_images = float(paired.mean()), [(by_images, images - 1)] if images > 1 else []
     tests = []
-    for first in first_sums:
+    for first in _first_sums(known, counts):
         variance = first.value + max(0.0, by_images - of_cells)
         squares = sum(part**2 / degrees for part, degrees in [*first.parts, *of_images])
         degrees = variance**2 / squares if squares and variance else math.inf
@@ -139,6 +130,21 @@ class _Sum:
 
     value: float
     parts: list[tuple[float, int]]
+
+
+def _first_sums(known: Sequence["_Spread"], counts: tuple[int, int]) -> list[_Sum]:
+    """The ways to estimate what the trainings make: each side's own, both alike, or neither."""
+    if not known:
+        return [_Sum(0.0, [])]
+    freedom = sum(side.trainings - 1 for side in known)
+    mean = sum(side.total * (side.trainings - 1) for side in known) / freedom
+    pooled = mean * sum(1 / count for count in counts)
+    alike = _Sum(pooled, [(pooled, freedom)])
+    if len(known) == 1:
+        return [alike]
+    parts = [(side.total / side.trainings, side.trainings - 1) for side in known]
+    own = _Sum(sum(part for part, _ in parts), parts)
+    return [own] if counts[0] == counts[1] else [own, alike]
 
 
 @dataclass(frozen=True)
