@@ -138,6 +138,7 @@ ELSEWHERE = {
     + "test_a_promoted_model_is_fetched_by_its_stage",
     "pytest tests/faults/test_fuzz.py -m slow -n0 -s": BY_CI + 'pytest -m "slow or real_data"',
     "pytest tests/test_workflows.py": BY_CI + "readme",
+    "pytest tests/tools/compare/test_evidence.py": BY_CI + "readme",
     "pytest tests/test_workflows.py -m real_data -k this_project -n0 -s": BY_CI
     + 'pytest -m "slow or real_data"',
     "dvc exp run --queue -S train.seed=1": BY_TEST

@@ -64,7 +64,7 @@ def test_the_page_says_what_the_report_says_and_needs_no_other_file(made: Reposi
     found = made.compare("--at-least", "accuracy=0.5")
     source = PAGE.read_text(encoding="utf-8")
     page = Page(source)
-    assert f"More in {PAGE.as_posix()}" in found.out
+    assert f"More in {PAGE.as_posix()}" in found.out + found.err
     assert page.tags["table"] == len(re.findall(r"^\| -", found.report, re.MULTILINE))
     assert page.tags["h2"] == page.tags["section"] == found.report.count("<details>") + 1
     assert "accuracy must be at least 0.5" in page.text
