@@ -496,13 +496,6 @@ EDITS = {
         "import os; os.truncate('assets/x.toml', 0)", word="writes assets/x.toml"
     ),
     "a dep moved away": Edit("import os; os.rename('data/n.txt', 'out.txt')", word="writes data/n"),
-    "a dep changed by C": Edit(
-        "import sqlite3; Path('data/folder/a').read_text()\n"
-        "import h5py; h5py.File('data/folder/made.h5', 'w').close()",
-        "",
-        "hermetic",
-        "writes data/folder/made.h5, undeclared",
-    ),
     "a file outside linked": Edit(
         "import os; Path('out.txt').unlink(missing_ok=True)\n"
         "os.link(OUTSIDE + '/outside.txt', 'out.txt')",

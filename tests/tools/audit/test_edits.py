@@ -212,6 +212,13 @@ def test_the_hermetic_run_fails_or_differs(
     assert any(word in finding.what for word in words for finding in findings), findings
 
 
+def test_a_dep_that_c_code_changes_fails_the_run(small: Path) -> None:
+    write(small, "import h5py; h5py.File('data/folder/made.h5', 'w').close()")
+    done = run(small)
+    assert done.code == 1
+    assert "An input file of this stage was changed while it ran" in done.err
+
+
 @pytest.mark.parametrize("name", by_catcher("none"))
 def test_what_is_documented_as_caught_by_none_is_not(small: Path, name: str) -> None:
     write(small, EDITS[name].main)
