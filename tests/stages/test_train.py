@@ -508,7 +508,8 @@ def build(input_shape, num_classes):
     return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
 """
 STOPPED = """
-import runpy
+import runpy, sys
+sys.orig_argv[:] = [sys.executable, "-m", "stages.train"]  # what it declares is known by this
 from stages import train
 fit_epoch = train.loop.Loop.epoch
 def stopping(self, *arguments, done=[]):
