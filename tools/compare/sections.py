@@ -125,10 +125,10 @@ def history(entries: Sequence[revisions.Entry]) -> str:
 
 def declared(of: Comparison, found: Declared, figures: Collection[str]) -> str:
     """The metrics and plots that dvc.yaml declares beside the pipeline's own."""
-    if found.unknown:
-        reason = markdown.escape(found.unknown)
+    reason = markdown.escape(found.unknown)
+    if found.unknown and not found.metrics:
         return f"Other metrics and plots that dvc.yaml declares: not known, {reason}."
-    blocks = []
+    blocks = [f"Plots: not known, {reason}."] if found.unknown else []
     rows = [
         [markdown.code(each.path), markdown.code(key), *_numbers(each.before, each.after, key)]
         for each in found.metrics

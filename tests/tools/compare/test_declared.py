@@ -207,3 +207,17 @@ def test_many_plots_of_long_names_leave_a_report_that_can_be_posted(made: Reposi
     assert len(list(REPORT.parent.glob("declared-*.png"))) == 12
     assert "Gone" not in found.report  # no longer declared
     assert "And 29 more plots: <code>dvc plots diff</code>." in found.report
+
+
+def test_metrics_are_shown_where_plots_cannot_be_read(
+    made: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError("failed to load directory")
+
+    monkeypatch.setattr("dvc.repo.plots.Plots.collect", missing)
+    made.put(Run(wrong(0, 11)))
+    foreign(made, 4, "ms")
+    report = made.compare("HEAD").report
+    assert "Plots: not known, failed to load directory." in report
+    assert "<code>p50</code> | 3 | 4 | +1 |" in report
