@@ -85,7 +85,7 @@ class Params(config.Schema, frozen=True):
         int, Meta(ge=1, le=1024, description="threads of one operation; part of the result")
     ] = 1
     precision: Annotated[
-        Literal["float32", "bfloat16"],
+        Literal["float32", "bfloat16", "float16"],
         Meta(description="of the training's arithmetic; weights and scores are float32"),
     ] = "float32"
     deterministic: Annotated[
@@ -503,7 +503,7 @@ def remarks(model: keras.Model, params: Params) -> Iterator[str]:
     cores = runtime.cores()
     if remark := runtime.remark_on_threads(model, params.threads, params.batch_size, cores):
         yield f"train.threads: {remark}; the number is part of the result."
-    if params.precision == "bfloat16" and (remark := precision.remark_on_bfloat16()):
+    if remark := precision.remark(params.precision):
         yield f"train.precision: {remark}."
 
 

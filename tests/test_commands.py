@@ -182,6 +182,7 @@ REASONS = {  # why nobody runs it here
         f"{CLUSTER} 1}}}}' python -m stages.train",
     ],
     "for a GPU, and takes gigabytes": ["pip install -r requirements-gpu.txt"],
+    "for a GPU": ["pytest -m gpu"],
     "needs addresses of the world": [
         "curl -s https://example.org/7.png | python -m tools.predict -",
         "pip install pre-commit && pre-commit install",

@@ -222,7 +222,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "params.yaml: train.precision: expected one of …; found …": (
         "train",
-        {"params:train.precision": "float16"},
+        {"params:train.precision": "float64"},
     ),
     "params.yaml: train.frozen_epochs: expected 0, as model.weights is none; …": (
         "train",

@@ -261,8 +261,9 @@ def test_standardization_travels_with_the_model(
     assert json.loads(Path("reports/evaluate/metrics.json").read_text())["accuracy"] > 0.9
 
 
-def test_a_training_in_bfloat16_has_logits_in_float32(
-    ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_training_in_16_bits_has_logits_in_float32(
+    precision: str, ready: Any, run_stage: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[Any] = []
     begin = loop.Loop.__init__
@@ -272,14 +273,16 @@ def test_a_training_in_bfloat16_has_logits_in_float32(
         begin(self, model, *arguments)
 
     monkeypatch.setattr(loop.Loop, "__init__", spy)
-    train(ready, run_stage, precision="bfloat16", epochs=1)
+    train(ready, run_stage, precision=precision, epochs=1)
     types = [layer.compute_dtype for layer in trained[0].layers if layer.weights]
-    assert types == ["bfloat16", "float32"]
+    assert types == [precision, "float32"]
 
 
-@pytest.mark.parametrize("network", ["mlp", "cnn"])
-def test_a_training_in_bfloat16_makes_a_model_in_float32(
-    network: str, ready: Any, run_stage: Callable[[str], Any]
+@pytest.mark.parametrize(
+    ("network", "precision"), [("mlp", "float16"), ("cnn", "bfloat16"), ("cnn", "float16")]
+)
+def test_a_training_in_16_bits_makes_a_model_in_float32(
+    network: str, precision: str, ready: Any, run_stage: Callable[[str], Any]
 ) -> None:
     cnn = {"channels": [4, 8], "convolutions": [1, 1], "dropout": 0.2}
     ready.params["model"] |= {"architecture": network, "cnn": cnn, "output": "softmax"}
@@ -287,7 +290,7 @@ def test_a_training_in_bfloat16_makes_a_model_in_float32(
         ready, run_stage, augmentation={"flip": True}, label_smoothing=0.0, temperature="validation"
     )
     plain, first = metrics(), outputs()
-    train(ready, run_stage, precision="bfloat16")
+    train(ready, run_stage, precision=precision)
     found = metrics()
     assert found["untrained_loss"] == plain["untrained_loss"]  # the same weights, in float32
     assert found["train_loss"] != plain["train_loss"]
@@ -297,7 +300,7 @@ def test_a_training_in_bfloat16_makes_a_model_in_float32(
     expected = pytest.approx(found["calibrated_val_loss"], rel=1e-4, abs=1e-6)
     assert probabilities_loss("validation") == expected
     with zipfile.ZipFile(MODEL) as archive:
-        assert b"bfloat16" not in archive.read("config.json")
+        assert precision.encode() not in archive.read("config.json")
     assert run_stage("evaluate").code == 0
     second = outputs()
     train(ready, run_stage)
@@ -396,6 +399,7 @@ INTERRUPTED: list[dict[str, Any]] = [
     {"optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5}},
     {"keep": "best"},
     {"keep": "best", "monitor": "val_accuracy", "patience": 3},
+    {"precision": "float16", "augmentation": {"shift": 1}},
     {"precision": "bfloat16", "keep": "best"},
 ]
 

@@ -104,7 +104,7 @@ def _batch_norm(layer: keras.layers.BatchNormalization) -> Callable[..., tf.Tens
     def call(
         inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
-        known = mask is None and inputs.dtype in (tf.float32, tf.bfloat16)
+        known = mask is None and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
         if not (training and layer.trainable and known):
             return plain(inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(

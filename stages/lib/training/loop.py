@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.lib import split_file, stored_images
 from stages.lib.stored_images import StoredImages
-from stages.lib.training import kernels
+from stages.lib.training import kernels, precision
 
 if TYPE_CHECKING:
     import keras
@@ -62,7 +62,8 @@ class Loop:
             as far from the other end of the batch, and the fractions (B) that are of its own; the
             losses of both labels are weighed by these.
         scored: The same network in float32 where ``model`` computes in another precision. The
-            values of ``model`` are copied to it before it is scored.
+            values of ``model`` are copied to it before it is scored. Of a model that computes in
+            float16 the losses are scaled, as by Keras, so that small gradients are not 0.
         first_step: The steps of an earlier loop, so that augment's seeds go on from its.
     """
 
@@ -88,8 +89,9 @@ class Loop:
         self._first_step = first_step
         self._strategy = tf.distribute.get_strategy()
         self._replicas: int = self._strategy.num_replicas_in_sync
-        if not optimizer.built:
-            optimizer.build(model.trainable_variables)
+        self._scaling = precision.scaled(model, optimizer)
+        if not self._scaling.built:
+            self._scaling.build(model.trainable_variables)
         kernels.fuse(model, optimizer)
         if self._replicas > 1:  # _gradients has summed them by then
             optimizer._all_reduce_sum_gradients = lambda pairs: pairs  # type: ignore[method-assign]
@@ -99,7 +101,7 @@ class Loop:
     @property
     def variables(self) -> list[keras.Variable]:
         """All state of the training."""
-        return [*self._model.variables, *self._optimizer.variables]
+        return [*self._model.variables, *self._scaling.variables]
 
     def epoch(
         self,
@@ -242,8 +244,8 @@ class Loop:
             penalties = _penalties(self._model)
             penalties /= self._replicas
             loss = tf.reduce_sum(losses) / size + penalties
-            scaled = self._optimizer.scale_loss(loss)
-        self._optimizer.apply(self._gradients(tape, scaled), self._model.trainable_variables)
+            scaled = self._scaling.scale_loss(loss)
+        self._scaling.apply(self._gradients(tape, scaled), self._model.trainable_variables)
         return _sums(loss * size, labels, outputs, weights)
 
     def _weighted_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:

@@ -28,9 +28,10 @@ def mixed(precision: str, seed: int) -> Iterator[None]:
 def keep_logits(model: "keras.Model") -> bool:
     """Lets what gives a model's logits compute in float32: its last layers up to one with weights.
 
-    bfloat16 rounds a logit of 10 to a sixteenth, and the loss is one of differences of logits. A
-    last layer that is made of other layers stays as it is: which of them is the last is not known;
-    and all do where one of them does not compute in another type than it was built in.
+    bfloat16 rounds a logit of 10 to a sixteenth, float16 to a hundredth, and the loss is one of
+    differences of logits. A last layer that is made of other layers stays as it is: which of them
+    is the last is not known; and all do where one of them does not compute in another type than it
+    was built in.
 
     Args:
         model: A model of one output whose layers compute in a shorter type.
@@ -52,6 +53,23 @@ def keep_logits(model: "keras.Model") -> bool:
             layer.dtype_policy = policy
         return False
     return bool(logits.dtype == tf.float32)
+
+
+def scaled(
+    model: "keras.Model", optimizer: "keras.optimizers.Optimizer"
+) -> "keras.optimizers.Optimizer":
+    """The optimizer itself, or for a model that computes in float16 one around it.
+
+    That one multiplies the loss by a factor and divides the gradients by it again, for float16
+    knows no gradient below 6e-8. It halves the factor and leaves out the step where that makes
+    gradients too large, and doubles it after 2,000 steps.
+    Source: Micikevicius et al., Mixed Precision Training, 2018.
+    """
+    import keras
+
+    if model.dtype_policy.compute_dtype != "float16":
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def _last_layers(model: "keras.Model") -> list["keras.Layer"]:
@@ -91,11 +109,15 @@ def _last_layers(model: "keras.Model") -> list["keras.Layer"]:
     return found
 
 
-def remark_on_bfloat16(processor: Path = Path("/proc/cpuinfo")) -> str:
-    """Why a training in bfloat16 is slow here; empty where it is not, or nothing is known."""
+def remark(precision: str, processor: Path = Path("/proc/cpuinfo")) -> str:
+    """Why a training in a precision is slow here; empty where it is not, or nothing is known."""
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU") or not processor.is_file():
+    if precision == "float32" or tf.config.list_physical_devices("GPU"):
+        return ""
+    if precision == "float16":
+        return "float16 is for GPUs, and takes a processor up to hundreds of times as long"
+    if not processor.is_file():
         return ""
     flags = processor.read_text(encoding="utf-8", errors="replace").split()
     if not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags) or "bf16" in flags:  # the last is ARM's

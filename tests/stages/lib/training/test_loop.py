@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from stages.lib import stored_images
-from stages.lib.training import class_weights, kernels, loop, optimizers
+from stages.lib.training import class_weights, kernels, loop, optimizers, precision
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -234,12 +234,51 @@ def test_mixtures_are_trained_with_the_losses_of_both_labels() -> None:
         assert now.numpy() == pytest.approx((before - 0.5 * gradient).numpy(), abs=1e-5)
 
 
-def test_batch_normalization_of_mixed_precision_has_a_kernel_too() -> None:
+@pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop"])
+def test_equals_keras_in_float16(name: str) -> None:
+    with precision.mixed("float16", 5):
+        ours, theirs = network(), network()
+    optimizer, other = optimizers.make(name, 0.01), optimizers.make(name, 0.01)
+    scores = train(ours, optimizer)
+    loss = train_by_keras(theirs, other)
+    assert type(theirs.optimizer).__name__ == "LossScaleOptimizer"
+    assert scores.loss == pytest.approx(loss, rel=2e-3)
+    assert int(optimizer.iterations.numpy()) == int(other.iterations.numpy()) == 10
+    for mine, their in zip(ours.variables, theirs.variables, strict=True):
+        assert mine.numpy() == pytest.approx(their.numpy(), rel=2e-2, abs=2e-3)
+
+
+def test_gradients_too_small_for_float16_are_not_lost_and_too_large_ones_skip_the_step() -> None:
+    import keras
+
+    def step(factor: float) -> Any:
+        with precision.mixed("float16", 1):
+            inputs = keras.Input((4, 4))
+            hidden = keras.layers.Dense(3, use_bias=False, kernel_initializer="zeros")
+            hidden.name = "hidden"
+            shrunk = keras.layers.Rescaling(factor)
+            model = keras.Model(inputs, shrunk(hidden(keras.layers.Flatten()(inputs))))
+        optimizer = keras.optimizers.SGD()
+        training = loop.Loop(model, optimizer, loop.cross_entropy(3), 16)
+        images, labels = loop.as_tensor(IMAGES), loop.as_tensor(LABELS)
+        training.epoch(images, labels, ORDER[:16], rates(1, 1.0))
+        scale = next(each for each in training.variables if each.name == "dynamic_scale")
+        change = np.abs(model.get_layer("hidden").get_weights()[0]).max()
+        return float(change), int(optimizer.iterations.numpy()), float(scale.numpy())
+
+    change, steps, scale = step(1e-7)
+    assert 1e-9 < change < 6e-8  # which float16 takes for 0
+    assert (steps, scale) == (1, 2**15)
+    assert step(3e4) == (0, 0, 2**14)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_batch_normalization_of_mixed_precision_has_a_kernel_too(policy: str) -> None:
     import keras
     import tensorflow as tf
 
-    layer = keras.layers.BatchNormalization(dtype="mixed_bfloat16", momentum=0.9)
-    other = keras.layers.BatchNormalization(dtype="mixed_bfloat16", momentum=0.9)
+    layer = keras.layers.BatchNormalization(dtype=policy, momentum=0.9)
+    other = keras.layers.BatchNormalization(dtype=policy, momentum=0.9)
     images = RANDOM.random((8, 4, 4, 3), np.float32)
     models = []
     for each in (layer, other):

@@ -151,6 +151,17 @@ def test_a_processor_without_bfloat16_is_remarked_upon(
     flags: str, slow: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "cpuinfo"
-    assert precision.remark_on_bfloat16(path) == ""  # nothing is known
+    assert precision.remark("bfloat16", path) == ""  # nothing is known
     path.write_text(f"processor : 0\n{flags}\n", encoding="utf-8")
-    assert ("no instructions for bfloat16" in precision.remark_on_bfloat16(path)) == slow
+    assert ("no instructions for bfloat16" in precision.remark("bfloat16", path)) == slow
+    assert precision.remark("float32", path) == ""
+
+
+@pytest.mark.usefixtures("tensorflow")
+def test_float16_is_remarked_upon_where_no_gpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    assert precision.remark("float16").startswith("float16 is for GPUs")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["one"])
+    assert precision.remark("float16") == precision.remark("bfloat16") == ""
