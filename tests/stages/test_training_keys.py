@@ -566,6 +566,24 @@ def test_frozen_epochs_that_cannot_be(
     assert not MODEL.exists()
 
 
+def test_a_network_of_one_layer_has_nothing_to_freeze(
+    ready: Any, run_stage: Callable[[str], Any]
+) -> None:
+    ready.params["model"]["mlp"] = {"hidden_units": [], "dropout": 0.0}
+    train(ready, run_stage, epochs=2, augmentation={})
+    values = MODEL.read_bytes()
+    start_with(ready, values)
+    finished = train(ready, run_stage)  # of the same classes: its one layer starts from them
+    assert "layers below the last that have its values: 0" in finished.out
+    assert "Starting loss on one batch" in finished.out
+    ready.params["train"]["frozen_epochs"] = 1
+    ready.save()
+    assert run_stage("train").message.startswith(
+        "params.yaml: train.frozen_epochs: expected 0, as the network has no weights below its "
+        "last layer; found 1.\n"
+    )
+
+
 FROZEN: list[tuple[str, dict[str, Any]]] = [
     ("mlp", {"frozen_epochs": 2, "optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9}}),
     ("mlp", {"frozen_epochs": 3, "keep": "best", "augmentation": {"shift": 1}}),

@@ -1,14 +1,13 @@
 """Keys of the configuration files, against those that stages read."""
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from stages.lib.core import config, yaml_file
+from stages.lib.core import config, recorded, yaml_file
 from stages.lib.core.errors import UserError
 from tools.audit.finding import Finding
 
@@ -25,11 +24,7 @@ def load(root: Path, file: str) -> dict[str, Any]:
     path = root / file
     if not path.is_file():
         return {}
-    text = yaml_file.text_of(path, file)
-    try:
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml_file.parse(text, file)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{file}: {error}.\nMend that and run again.") from None
+    content = recorded.parse(yaml_file.text_of(path, file), file)
     if not isinstance(content, dict):
         raise UserError(
             f"{file}: expected keys and values in YAML, JSON or TOML, found {str(content)[:60]}.\n"

@@ -13,6 +13,8 @@ from stages.lib.core import config, enforcement, launch, pipeline, yaml_file
 from stages.lib.core.enforcement import Declared
 from stages.lib.core.errors import UserError
 
+PARAMETERS = (".yaml", ".yml", ".json", ".toml")
+
 
 def declared() -> Declared | None:
     """What dvc.yaml declares for the running stage; None for a program that is no stage of it.
@@ -62,7 +64,12 @@ def _refuse_passed_over(stage: pipeline.Stage) -> None:
         path = Path(file)
         if key or file in enforcement.CATALOGUES or not path.is_file():
             continue
-        for name in config.passed_over("", _content(path)):
+        if path.suffix not in PARAMETERS:
+            raise UserError(
+                f"{file}: expected YAML, JSON or TOML as a whole file of parameters.\n"
+                "Put it into the deps instead."
+            )
+        for name in config.passed_over("", parse(yaml_file.text_of(path, file), file)):
             raise UserError(
                 f"{file}: {name}: expected another name, or {file} as a dep, as DVC's run cache "
                 f"passes over keys called {name.rpartition('.')[2]} and would give a wrong result."
@@ -70,23 +77,20 @@ def _refuse_passed_over(stage: pipeline.Stage) -> None:
             )
 
 
-def _content(path: Path) -> Any:
-    """What a whole file of parameters holds."""
-    file = path.as_posix()
-    text = yaml_file.text_of(path, file)
+def parse(text: str, file: str) -> Any:
+    """What a file of parameters holds, by its name: JSON, TOML, or YAML.
+
+    Raises:
+        UserError: It does not.
+    """
     try:
-        if path.suffix == ".json":
+        if file.endswith(".json"):
             return json.loads(text)
-        if path.suffix == ".toml":
+        if file.endswith(".toml"):
             return tomllib.loads(text)
     except ValueError as error:
         raise UserError(f"{file}: {error}.\nMend that and run again.") from None
-    if path.suffix in (".yaml", ".yml"):
-        return yaml_file.parse(text, file)
-    raise UserError(
-        f"{file}: expected YAML, JSON or TOML as a whole file of parameters.\n"
-        "Put it into the deps instead."
-    )
+    return yaml_file.parse(text, file)
 
 
 def _running(
@@ -138,9 +142,9 @@ def parameters(
     contents = parameter_files(stage) if contents is None else contents
     parsed: dict[str, Any] = {}
     for file, content in contents.items():
-        parsed[file] = content  # the whole of it, if it is no YAML
-        if file.endswith((".yaml", ".yml", ".json")):
-            parsed[file] = yaml_file.parse(content.decode("utf-8", "replace"), file)
+        parsed[file] = content  # the whole of it, if it is a program
+        if file.endswith(PARAMETERS):
+            parsed[file] = parse(content.decode("utf-8-sig", "replace"), file)
     found = {}
     for file, key in stage.params if stage else ():
         value = parsed.get(file)

@@ -291,7 +291,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "own",
         ("data", "helper.py", "gone"),
         (),
-        (("params.yaml", "own.scale"), ("params.yaml", "own.absent"), ("own.toml", "")),
+        (("params.yaml", "own.scale"), ("params.yaml", "own.absent"), ("own.toml", "own.rate")),
         False,
     )
     monkeypatch.chdir(tmp_path)
@@ -312,7 +312,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 OWN = {
     "data/numbers.txt": "1 2",
     "params.yaml": "own: {scale: 1}\nother: {epochs: 3}\n",
-    "own.toml": "rate = 1",
+    "own.toml": "[own]\nrate = 1\n[other]\nrate = 1\n",
     "helper.py": "FACTOR = 1\n",
 }
 
@@ -324,7 +324,7 @@ OWN = {
         ("gone", "it came", "An input file"),
         ("params.yaml", "own: {scale: 1.0}\nother: {epochs: 3}\n", "The configuration"),
         ("params.yaml", "own: {scale: 1, absent: 2}\n", "The configuration"),
-        ("own.toml", "rate = 2", "The configuration"),
+        ("own.toml", "[own]\nrate = 2\n", "The configuration"),
         ("helper.py", "FACTOR = 2\n", "The code"),
     ],
 )
@@ -352,8 +352,15 @@ def test_declared_code_outside_of_stages_is_refused_if_it_was_saved_meanwhile(
 @pytest.mark.usefixtures("own")
 def test_parameters_of_other_stages_may_change_meanwhile() -> None:
     key = stage.key("settings", [])
-    text = "other: {epochs: 4}\nown: {scale: 1} # a comment\n"
-    stage.run(lambda: 1, lambda _: files.write_text(Path("params.yaml"), text))
+
+    def edit(_: object) -> None:
+        for name, text in (
+            ("params.yaml", "other: {epochs: 4}\nown: {scale: 1} # a comment\n"),
+            ("own.toml", "[other]\nrate = 2\n[own]\nrate = 1 # a comment\n"),
+        ):
+            files.write_text(Path(name), text)
+
+    stage.run(lambda: 1, edit)
     assert stage.key("settings", []) == key
 
 
