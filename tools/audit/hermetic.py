@@ -57,7 +57,8 @@ def _run(
     _furnish(root, room, stage)
     before = _state(room)
     runner = Path(__file__).with_name("room.py")
-    command = [sys.executable, str(runner), str(folder / "seen")]
+    options = pipeline.options(stage.command)
+    command = [sys.executable, *options, str(runner), str(folder / "seen")]
     command += [stage.module.replace("/", "."), *pipeline.arguments(stage.command)]
     if not stage.network and (unshare := _unshare()):
         command = [*unshare, *command]

@@ -321,7 +321,10 @@ RULES: dict[str, tuple[Rule, str]] = {
         _may_take,
         "Add `- {file}: [{name}]` to the params of {stage} in dvc.yaml",
     ),
-    "start": (lambda _, __: False, "Do it in Python, or make it a stage of its own"),
+    "start": (
+        lambda _, __: False,
+        "Do it in Python, or beforehand, and add what it makes as a dep",
+    ),
     "connect": (
         lambda _, declared: declared.network,
         "Fetch it in download, or add `meta: {{network: true}}` to {stage} in dvc.yaml",

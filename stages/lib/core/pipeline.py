@@ -207,16 +207,21 @@ def module(command: object) -> str:
     It is followed when it is one line of the form ``python [options] -m package.module ...`` or
     ``python [options] folder/script.py ...``; of any other the answer is empty.
     """
-    return _followed(command)[0]
+    return _followed(command)[1]
 
 
 def arguments(command: object) -> list[str]:
     """What follows the module in a command line that can be followed."""
-    return _followed(command)[1]
+    return _followed(command)[2]
 
 
-def _followed(command: object) -> tuple[str, list[str]]:
-    nothing: tuple[str, list[str]] = "", []
+def options(command: object) -> list[str]:
+    """What Python itself is given in a command line that can be followed, ``-O`` say."""
+    return _followed(command)[0]
+
+
+def _followed(command: object) -> tuple[list[str], str, list[str]]:
+    nothing: tuple[list[str], str, list[str]] = [], "", []
     lines = command if isinstance(command, list) else [command]
     line = str(lines[0]).strip() if len(lines) == 1 else ""
     try:
@@ -227,16 +232,19 @@ def _followed(command: object) -> tuple[str, list[str]]:
         return nothing
     if not re.fullmatch(r"python[\d.]*(\.exe)?", words[0].replace("\\", "/").rpartition("/")[2]):
         return nothing
+    given: list[str] = []
     rest = iter(words[1:])
     for word in rest:
         if word == "-m":
-            return next(rest, "").replace(".", "/"), list(rest)
-        if word in ("-X", "-W", "--check-hash-based-pycs"):
-            next(rest, "")
-        elif not word.startswith("-"):
-            return (word.removesuffix(".py"), list(rest)) if word.endswith(".py") else nothing
-        elif word == "-c" or ("m" in word.removeprefix("-") and not word.startswith(("-X", "-W"))):
+            return given, next(rest, "").replace(".", "/"), list(rest)
+        if not word.startswith("-"):
+            script = word.removesuffix(".py")
+            return (given, script, list(rest)) if word.endswith(".py") else nothing
+        if word == "-c" or ("m" in word.removeprefix("-") and not word.startswith(("-X", "-W"))):
             return nothing
+        given.append(word)
+        if word in ("-X", "-W", "--check-hash-based-pycs"):
+            given.append(next(rest, ""))
     return nothing
 
 

@@ -485,13 +485,14 @@ def test_a_link_that_leads_nowhere_does_not_stop_the_hermetic_run(small: Path) -
 
 
 @pytest.mark.slow
-def test_the_words_after_the_module_reach_the_hermetic_run(small: Path) -> None:
+def test_the_words_of_the_command_reach_the_hermetic_run(small: Path) -> None:
     text = (small / "dvc.yaml").read_text(encoding="utf-8")
-    (small / "dvc.yaml").write_text(text.replace("stages.small", "stages.small -x 3"), "utf-8")
-    write(small, "import sys; settings.append(sys.argv[1:])")
-    command = [sys.executable, "-m", "stages.small", "-x", "3"]
+    text = text.replace("python -m stages.small", "python -O -m stages.small -x 3")
+    (small / "dvc.yaml").write_text(text, "utf-8")
+    write(small, "import sys; settings.append([sys.flags.optimize, *sys.argv[1:]])")
+    command = [sys.executable, "-O", "-m", "stages.small", "-x", "3"]
     assert execute(command, small).code == 0
-    assert "'-x', '3'" in (small / "out.txt").read_text(encoding="utf-8")
+    assert "1, '-x', '3'" in (small / "out.txt").read_text(encoding="utf-8")
     assert hermetic.check(small) == ([], [])
 
 

@@ -30,6 +30,13 @@ COMMANDS = {
 }
 
 
+def test_what_python_itself_is_given_is_followed() -> None:
+    command = "python -O -W ignore --check-hash-based-pycs always -Xutf8 -m stages.train -O"
+    words = ["-O", "-W", "ignore", "--check-hash-based-pycs", "always", "-Xutf8"]
+    assert pipeline.options(command) == words
+    assert pipeline.options("python -O run") == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_one_python_module_is_followed(command: str) -> None:
     assert (pipeline.module(command), pipeline.arguments(command)) == COMMANDS[command]
