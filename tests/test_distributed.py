@@ -80,6 +80,7 @@ def start_from_a_model(project: Any) -> None:
         ),
         ({"frozen_epochs": 1, "fine_tuning_factor": 0.5}, 1e-4),
         ({"precision": "bfloat16"}, 1e-2),
+        ({"precision": "float16"}, 1e-2),
     ],
 )  # fmt: skip
 def test_two_workers_reach_the_losses_of_one_process(
