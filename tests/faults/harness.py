@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages.lib import runtime
 from stages.lib.core import stage
 from tests.faults.counts import strikes
 from tests.faults.injection import KINDS, Fault, install
@@ -75,6 +76,9 @@ class Trial:
         self.folder, self.log, self.counted = work / "folder", work / "log", work / "counts"
         self.prepared, self.outputs = work / "prepared", OUTPUTS[name]
         prepare(name, self.prepared, start=draws)
+        if name in ("train", "evaluate"):
+            with runtime.starting():  # once for all forks, each of which then makes its own devices
+                importlib.import_module("keras")
         if name == "evaluate":
             self.train_model()
         if name == "plot" and not draws:
