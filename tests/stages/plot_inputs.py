@@ -14,27 +14,33 @@ image  actual predicted probabilities     confidence
 ====== ====== ========= ================= ===============
 """
 
+import contextlib
+import io
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 import yaml
 
+from stages import plot
 from stages.lib import split_file
-from stages.lib.core import files
+from stages.lib.core import files, stage
 from stages.lib.data.formats import Part
 from stages.lib.data.preparation import inspection
 from stages.lib.reporting.stage_outputs import Predictions
 
 ROOT = Path(__file__).parents[2]
+SMALL_PNG = bytes(16) + (16).to_bytes(4, "big") * 2  # as far as the page reads one
 
 NAMES = ["T-shirt/top", "<script>alert(1)</script>", '"B" & a $x_ long name of two lines']
 NAMES_ZH = ["T恤/上衣", "裤子", "套衫"]
@@ -232,7 +238,10 @@ def predictions_csv(probabilities: Sequence[Sequence[float]]) -> str:
 
 
 def run_plot(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the stage in a process of its own, in ``folder``."""
+    """Runs the stage in ``folder``: in this process, or with options or variables in its own."""
+    if not options and not environment:
+        script = str(ROOT / "stages/plot.py")
+        return _run_here(folder, lambda: runpy.run_path(script, run_name="__main__"))
     return subprocess.run(
         [sys.executable, *options, "-m", "stages.plot"],
         cwd=folder,
@@ -241,6 +250,24 @@ def run_plot(folder: Path, *options: str, **environment: str) -> subprocess.Comp
         encoding="utf-8",
         check=False,
     )
+
+
+def _run_here(folder: Path, run: Callable[[], object]) -> subprocess.CompletedProcess[str]:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            run()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess("stages.plot", code, out.getvalue(), err.getvalue())
+
+
+def write_texts(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the stage in ``folder``, with a small image for each figure: drawing takes long."""
+    names = "raw_image samples curves confusion per_class calibration predictions mistakes"
+    figures = dict.fromkeys([*names.split(), "second_looks"], SMALL_PNG)
+    with mock.patch.object(plot, "draw", return_value=figures):
+        return _run_here(folder, lambda: stage.run(plot.read_settings, plot.main))
 
 
 def gradient(count: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.lib.core import pipeline
 from tools.audit import libraries
 from tools.audit.observed import Observation, outermost
-from tools.audit.sources import Imports, Sources, executed, parts
+from tools.audit.sources import Imports, Sources, every, executed, parts
 
 _BY_NAME = " by its name"
 
@@ -144,11 +144,12 @@ def find(
     )
 
 
+@functools.cache
 def _keys(tree: ast.Module) -> set[str]:
     """The texts among the arguments of ``config.value`` and its kin."""
     return {
         argument.value
-        for call in ast.walk(tree)
+        for call in every(tree)
         if isinstance(call, ast.Call)
         and getattr(call.func, "attr", "") in ("value", "section", "fields", "arguments")
         for argument in call.args
@@ -161,24 +162,16 @@ def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:
 
     What is handed on as a whole, by ``to_builtins`` or ``vars`` say, is used in all its fields.
     """
-    named: set[str] = set()
-    for tree in trees.values():
-        for node in executed(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                named.add(node.attr)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                named.add(node.value)
-            elif isinstance(node, ast.MatchClass):
-                named.update(node.kwd_attrs)
+    named = set().union(*map(_named, trees.values()))
     whole = {"asdict", "astuple", "vars", "fields", "__dict__", "structs", "to_builtins"}
     whole |= {"recorded", "encode", "repr", "__struct_fields__"}
     unused: dict[str, str] = {}
     for file, tree in trees.items():
         if "/lib/" in file:
             continue  # its records are not a stage's settings, or other stages use them
-        own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        for node in ast.walk(tree):
+        own = {node.id for node in every(tree) if isinstance(node, ast.Name)}
+        own |= {node.attr for node in every(tree) if isinstance(node, ast.Attribute)}
+        for node in every(tree):
             if isinstance(node, ast.ClassDef) and _record(node) and not own & whole:
                 for item in node.body:
                     target = item.target if isinstance(item, ast.AnnAssign) else None
@@ -190,6 +183,20 @@ def _unused(trees: Mapping[str, ast.Module]) -> dict[str, str]:
                     if argument.arg not in used:
                         unused[f"build.{argument.arg}"] = f"{file}:{argument.lineno}"
     return unused
+
+
+@functools.cache
+def _named(tree: ast.Module) -> set[str]:
+    """The attributes that are read in a file, and its texts."""
+    named: set[str] = set()
+    for node in executed(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            named.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named.add(node.value)
+        elif isinstance(node, ast.MatchClass):
+            named.update(node.kwd_attrs)
+    return named
 
 
 def _record(node: ast.ClassDef) -> bool:

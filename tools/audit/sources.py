@@ -75,7 +75,7 @@ class Sources:
 
     def _tree(self, file: str) -> ast.Module:
         try:
-            return ast.parse((self.root / file).read_bytes(), file)
+            return _parsed((self.root / file).read_bytes(), file)
         except SyntaxError as error:
             raise UserError(
                 f"{file} line {error.lineno}: not valid Python: {error.msg}.\n"
@@ -86,7 +86,7 @@ class Sources:
         """All texts in a file, and the parts of those that are paths."""
         return parts(
             node.value
-            for node in ast.walk(self.tree(file))
+            for node in every(self.tree(file))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         )
 
@@ -125,22 +125,38 @@ class Sources:
         return (self.root / path).is_file()
 
 
+@functools.cache
+def _parsed(content: bytes, file: str) -> ast.Module:
+    return ast.parse(content, file)
+
+
+@functools.cache
+def every(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """All nodes of a file; walking through them takes far longer than looking at each."""
+    return tuple(ast.walk(tree))
+
+
 def parts(texts: Iterable[str]) -> set[str]:
     """Texts, and what stands between their slashes."""
     whole = set(texts)
     return whole | {part for text in whole if "/" in text for part in text.split("/") if part}
 
 
-def executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that are there for type checkers only."""
+@functools.cache
+def executed(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """All nodes of a file but those that are there for type checkers only."""
+    return tuple(_executed(tree))
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
     for node in ast.iter_child_nodes(tree):
         yield node
         if isinstance(node, ast.If) and for_type_checkers(node.test):
             for other in node.orelse:
                 yield other
-                yield from executed(other)
+                yield from _executed(other)
         else:
-            yield from executed(node)
+            yield from _executed(node)
 
 
 def for_type_checkers(test: ast.expr) -> bool:

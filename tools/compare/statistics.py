@@ -158,13 +158,12 @@ def t_quantile(probability: float, degrees: float) -> float:
     low, high = 0.0, 1.0
     while t_tail(high, degrees) > 1 - probability:
         low, high = high, high * 2
-    for _ in range(100):
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:  # until no number lies between them
         if t_tail(middle, degrees) > 1 - probability:
             low = middle
         else:
             high = middle
-    return (low + high) / 2
+    return middle
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:

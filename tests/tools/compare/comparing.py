@@ -268,6 +268,24 @@ def _yaml(path: Path, content: dict[str, Any]) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
+_KNOWN: dict[object, Any] = {}  # both sides, as they were read
+
+
+def read_once(key: object, monkeypatch: Any) -> None:
+    """Lets all comparisons of equal repositories, and so of one key, use what the first one read.
+
+    Opening DVC's repositories again and again takes most of the time of a comparison.
+    """
+    read = command._sides
+
+    def sides(*given: Any) -> Any:
+        if key not in _KNOWN:
+            _KNOWN[key] = read(*given)
+        return _KNOWN[key]
+
+    monkeypatch.setattr(command, "_sides", sides)
+
+
 def environment() -> list[str]:
     """The variables of CI systems that change what is compared with what."""
     return [name for name in os.environ if name.startswith(("GITHUB_", "CI_", "GIT_"))]

@@ -322,8 +322,9 @@ def test_calibration_by_image_sums_to_the_calibration_error() -> None:
     ],
 )
 def test_the_gate_passes_fails_or_does_not_know(
-    made: Repository, options: list[str], code: int, says: str
+    made: Repository, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, says: str
 ) -> None:
+    comparing.read_once("gate", monkeypatch)
     found = compared(made, few(2, 1, 2), few(20, 21, 22), *options)
     assert found.code == code, found.err
     assert says in found.err

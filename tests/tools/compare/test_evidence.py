@@ -108,7 +108,7 @@ def test_the_interval_covers_nothing_in_at_least_95_of_100(
     trainings: tuple[int, int], spread: float
 ) -> None:
     rng = np.random.default_rng(7)
-    runs = 600
+    runs = 300
     missed = sum(
         evidence.weigh(*simulated(rng, trainings, spread)).p_value < 0.05 for _ in range(runs)
     )
@@ -120,9 +120,9 @@ def test_two_that_vary_four_times_as_much_are_told_apart_from_many_too_often(
     trainings: tuple[int, int],
 ) -> None:
     rng = np.random.default_rng(7)
-    tables = (simulated(rng, trainings, 0.05, 0.2) for _ in range(600))
+    tables = (simulated(rng, trainings, 0.05, 0.2) for _ in range(300))
     missed = sum(evidence.weigh(*each).p_value < 0.05 for each in tables)
-    assert 0.05 < missed / 600 < 0.13
+    assert 0.05 < missed / 300 < 0.13
 
 
 def test_one_training_against_three_takes_their_spread_for_both() -> None:

@@ -110,8 +110,14 @@ BETTER, WORSE, SAME = (2, 1, 2), (40, 41, 42), (21, 20, 22)
     ],
 )
 def test_a_rule_passes_fails_or_is_not_known(
-    made: Repository, rules: str, counts: tuple[int, ...], code: int, says: str
+    made: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    rules: str,
+    counts: tuple[int, ...],
+    code: int,
+    says: str,
 ) -> None:
+    comparing.read_once(("rules", counts), monkeypatch)
     first, *others = runs(*counts)
     first.train = {"epochs": 4}
     made.put(first)
@@ -125,7 +131,10 @@ def test_a_rule_passes_fails_or_is_not_known(
 
 
 @pytest.mark.parametrize("rule", ["fail_if_worse: true", "margin: 60", "at_least: {accuracy: 0}"])
-def test_nothing_is_known_of_results_that_are_out_of_date(made: Repository, rule: str) -> None:
+def test_nothing_is_known_of_results_that_are_out_of_date(
+    made: Repository, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    comparing.read_once("out of date", monkeypatch)
     params = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
     Path("gate.yaml").write_text(rule, encoding="utf-8")
@@ -164,9 +173,12 @@ def test_without_the_option_the_file_is_not_asked(made: Repository) -> None:
     assert made.compare("--no-images", "HEAD").code == 0
 
 
-def test_an_option_replaces_a_rule_of_the_file(made: Repository) -> None:
+def test_an_option_replaces_a_rule_of_the_file(
+    made: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("gate.yaml").write_text("at_least: {accuracy: 1}", encoding="utf-8")
     options = ("--no-images", "--gate", "HEAD", "--at-least", "accuracy=0.6")
+    comparing.read_once("an option", monkeypatch)
     assert made.compare(*options, "recall:ankle boot=0.5").code == 0
     assert made.compare(*options, "recall:a: b = 'c' # d=1").code == 1
 
@@ -188,7 +200,10 @@ def test_an_option_replaces_a_rule_of_the_file(made: Repository) -> None:
         ("at_least: [", "gate.yaml"),
     ],
 )
-def test_a_mistake_in_the_file_is_an_error(made: Repository, rules: str, message: str) -> None:
+def test_a_mistake_in_the_file_is_an_error(
+    made: Repository, monkeypatch: pytest.MonkeyPatch, rules: str, message: str
+) -> None:
+    comparing.read_once("a mistake", monkeypatch)
     Path("gate.yaml").write_text(rules, encoding="utf-8")
     assert message in made.fails("--no-images", "--gate", "HEAD")
 

@@ -67,8 +67,13 @@ def test_samples_stand_in_their_order() -> None:
     assert [value for value in dict.fromkeys(row) if value in (51, 102, 153)] == [51, 102, 153]
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (28, 28, 1), (32, 32, 3), (6, 6, 5), (40, 4), (4, 40)])
-@pytest.mark.parametrize("pixel_max", [16.0, 255.0, 1.0, 65535.0])
+@pytest.mark.parametrize(
+    ("shape", "pixel_max"),
+    [
+        ((8, 8), 16.0), ((28, 28, 1), 255.0), ((32, 32, 3), 1.0), ((6, 6, 5), 65535.0),
+        ((40, 4), 65535.0), ((4, 40), 65535.0), ((40, 4), 1.0), ((4, 40), 1.0),
+    ],
+)  # fmt: skip
 def test_the_raw_image_has_a_colour_bar_of_its_range(
     shape: tuple[int, ...], pixel_max: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,9 +155,9 @@ def test_none_misclassified_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (32, 32, 3), (40, 4), (4, 40, 1)])
-@pytest.mark.parametrize("count", [1, 3, 16])
 @pytest.mark.parametrize(
-    "name", ["", "folder/a very long file name of some camera, 12.jpeg", "橡树"]
+    ("count", "name"),
+    [(1, ""), (3, "橡树"), (16, "folder/a very long file name of some camera, 12.jpeg")],
 )
 def test_labels_worth_a_second_look_stand_under_their_images(
     count: int, name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch

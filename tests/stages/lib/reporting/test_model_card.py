@@ -67,7 +67,7 @@ def test_its_limits_name_classes_without_images_and_files_left_out(
     plot_inputs.write(tmp_path)
     path = tmp_path / "reports/data/metrics.json"
     path.write_text(path.read_text().replace('"unreadable_files": 0', '"unreadable_files": 2'))
-    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    assert plot_inputs.write_texts(tmp_path).returncode == 0
     found = Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8")
     limits = found.partition("## Limits")[2]
     assert "- 2 files could not be read as an image and were left out.\n" in limits
@@ -86,7 +86,7 @@ def test_it_tells_leaks_and_conflicts_as_the_page_does(card: str, tmp_path: Path
         for at in (0, 1)
     )
     table.write_text("\n".join([",".join(columns), *lines, ""]), encoding="utf-8")
-    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    assert plot_inputs.write_texts(tmp_path).returncode == 0
     found = Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8")
     data = found.partition("## Data")[2].partition("## Training")[0]
     assert "\n1 image occurs more than once with different labels.\n" in data
@@ -99,7 +99,7 @@ def test_it_claims_no_validation_images_where_none_were_held_out(card: str, tmp_
     text = path.read_text(encoding="utf-8")
     assert '"validation": 2' in text
     path.write_text(text.replace('"validation": 2', '"validation": 0'), encoding="utf-8")
-    done = plot_inputs.run_plot(tmp_path)
+    done = plot_inputs.write_texts(tmp_path)
     assert done.returncode == 0, done.stderr
     found = " ".join(Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8").split())
     assert "No validation images were held out. All figures here are" in found
@@ -111,7 +111,7 @@ def test_it_says_how_images_were_brought_to_their_size(card: str, tmp_path: Path
     plot_inputs.write(tmp_path)
     path = tmp_path / "data/normalized/train.npz"
     split_file.write(path, replace(split_file.read(path), fitted=("crop", 1.0)))
-    done = plot_inputs.run_plot(tmp_path)
+    done = plot_inputs.write_texts(tmp_path)
     assert done.returncode == 0, done.stderr
     resized = Path(tmp_path, "reports/model_card.md").read_text(encoding="utf-8")
     said = "so from 0 to 1, brought to that size as `normalize.resize: crop` does. The model does"

@@ -154,7 +154,7 @@ def test_smoothed_losses_are_not_to_be_compared_with_the_test_loss(
     run = json.loads(path.read_text(encoding="utf-8"))
     run["parameters"]["train.label_smoothing"] = smoothing
     path.write_text(json.dumps(run), encoding="utf-8")
-    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    assert plot_inputs.write_texts(tmp_path).returncode == 0
     said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     assert ("smoothed by 0.1, which the test loss is not" in said) == (smoothing > 0)
 
@@ -167,7 +167,7 @@ def test_losses_with_penalties_are_not_to_be_compared_with_the_test_loss(
     path = tmp_path / "reports/train/run.json"
     run = json.loads(path.read_text(encoding="utf-8")) | {"penalties": penalties}
     path.write_text(json.dumps(run), encoding="utf-8")
-    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    assert plot_inputs.write_texts(tmp_path).returncode == 0
     said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     assert ("regularizers and its layers' own losses add" in said) == penalties
 
@@ -184,7 +184,7 @@ def test_page_and_card_say_what_the_temperature_did(tmp_path: Path) -> None:
         "calibrated_val_loss": 0.0482,
     }
     path.write_text(json.dumps(training | scaling), encoding="utf-8")
-    done = plot_inputs.run_plot(tmp_path)
+    done = plot_inputs.write_texts(tmp_path)
     assert done.returncode == 0, done.stderr
     sentence = (
         "The logits are divided by a temperature of 0.497 (95 % interval 0.441 to 0.57), fitted to "
@@ -237,7 +237,7 @@ def test_the_page_says_which_epoch_the_model_is_of(tmp_path: Path, monitor: str,
     first = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 0.9, "val_accuracy": 0.55}
     training = {**plot_inputs.TRAINING, **first, "best_epoch": 1}
     (folder / "metrics.json").write_text(json.dumps(training), encoding="utf-8")
-    done = plot_inputs.run_plot(tmp_path)
+    done = plot_inputs.write_texts(tmp_path)
     assert done.returncode == 0, done.stderr
     said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     assert f"with the weights of epoch 1, the one of the {by} of 2 epochs:" in said
@@ -251,7 +251,7 @@ def test_a_new_metric_is_shown_though_nothing_here_knows_it(tmp_path: Path) -> N
         stream.write("brier,Brier <score>,,lower\nkappa,Kappa,proportion,higher\n")
     values = {**plot_inputs.TEST, "brier": 0.34567, "kappa": 0.5}
     (folder / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
-    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    assert plot_inputs.write_texts(tmp_path).returncode == 0
     said = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     assert "Brier <score> 0.34567 lower is better" in said
     assert "Kappa 50.00 % higher is better" in said
@@ -293,7 +293,7 @@ def test_files_left_out_open_the_page_and_the_table_is_named(tmp_path: Path) -> 
     plot_inputs.write(tmp_path)
     path = tmp_path / "reports/data/metrics.json"
     path.write_text(path.read_text().replace('"unreadable_files": 0', '"unreadable_files": 2'))
-    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    assert plot_inputs.write_texts(tmp_path).returncode == 0
     before = words((tmp_path / "reports/index.html").read_text(encoding="utf-8"))
     before = before.partition("On the test split")[0]
     assert "Warning: 2 files could not be read as an image and were left out." in before
@@ -303,7 +303,7 @@ def test_files_left_out_open_the_page_and_the_table_is_named(tmp_path: Path) -> 
 def test_leaks_and_conflicts_open_the_page(tmp_path: Path) -> None:
     plot_inputs.write(tmp_path)
     plot_inputs.plant_leaks(tmp_path)
-    assert plot_inputs.run_plot(tmp_path).returncode == 0
+    assert plot_inputs.write_texts(tmp_path).returncode == 0
     text = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     before = words(text).partition("On the test split")[0]
     assert (

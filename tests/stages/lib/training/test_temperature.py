@@ -53,8 +53,7 @@ def test_the_temperature_stays_within_limits() -> None:
     assert temperature.fit(logits, np.array([1, 0])) == pytest.approx(temperature.LIMIT)
 
 
-@pytest.mark.parametrize("scale", [0.5, 2.0])
-@pytest.mark.parametrize("count", [60, 400])
+@pytest.mark.parametrize(("scale", "count"), [(0.5, 60), (2.0, 60), (2.0, 400)])
 def test_the_interval_holds_the_true_temperature_95_times_of_100(scale: float, count: int) -> None:
     logits, labels = sampled(scale, 300 * count)
     held = 0
