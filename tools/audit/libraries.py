@@ -126,8 +126,9 @@ def loaded(files: Iterable[str]) -> dict[str, str]:
 def _holders() -> dict[str, str]:
     """The distribution of every file that one lists."""
     return {
-        os.path.realpath(str(held.locate_file(file))): held.metadata["Name"]
+        os.path.realpath(str(held.locate_file(file))): name
         for held in metadata.distributions()
+        for name in [held.metadata["Name"]]  # parsed each time that it is asked for
         for file in held.files or ()
         if file.suffix in (".py", ".so", ".pyd")
     }
