@@ -151,7 +151,7 @@ def soak(folder: Path, seeds: Sequence[int], kills: int, chance: random.Random, 
                 if made < kills and used_up(process, lives.setdefault(process, life)):
                     made += 1
                     count.write_text(str(made))
-            if time.monotonic() - seen > 30:  # asked seldom: it takes seconds
+            if time.monotonic() - seen > 10:  # asked seldom: it takes seconds
                 seen = time.monotonic()
                 if not busy(folder):
                     break

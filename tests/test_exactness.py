@@ -8,10 +8,9 @@ nothing but write the same outs, so that only what a change itself reaches runs.
 
 import copy
 import json
-import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,12 @@ STAGES = ["download", "normalize", "train", "evaluate", "plot"]
 FILES = ["params.yaml", "datasets.yaml", "weights.yaml", "environment.yaml"]
 
 STUB = """
-import pathlib, sys, yaml
-stage = yaml.safe_load(open("dvc.yaml", encoding="utf-8"))["stages"][sys.argv[1]]
-for out in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:
-    path = pathlib.Path(out if isinstance(out, str) else next(iter(out)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix:
-        path.write_text("{}")
-    else:
-        path.mkdir(exist_ok=True)
-        (path / "file").write_text("constant")
+import os, sys
+for path in sys.argv[1:]:
+    file = path if os.path.splitext(path)[1] else path + "/file"
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    with open(file, "w") as stream:
+        stream.write("{}")
 """
 
 DRIVER = """
@@ -46,11 +41,13 @@ def reproduce():
 result = {"first": reproduce(), "again": reproduce()}
 lock = pathlib.Path("dvc.lock").read_bytes()
 for case in json.loads(pathlib.Path("cases.json").read_text(encoding="utf-8")):
-    path = pathlib.Path(case["file"])
-    before = path.read_bytes()
-    path.write_text(case["content"], encoding="utf-8")
-    result[case["name"]] = reproduce()
-    path.write_bytes(before)
+    before = {name: pathlib.Path(name).read_bytes() for name in case["files"]}
+    for name, content in case["files"].items():
+        pathlib.Path(name).write_text(content, encoding="utf-8")
+    ran = reproduce()
+    result |= dict.fromkeys(case["names"], ran)
+    for name, content in before.items():
+        pathlib.Path(name).write_bytes(content)
     pathlib.Path("dvc.lock").write_bytes(lock)
 pathlib.Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 """
@@ -101,19 +98,14 @@ def changed(value: Any) -> Any:
     return [*value, "one more"] if isinstance(value, list) else f"{value}x"
 
 
-def with_change(content: dict[str, Any], path: tuple[str, ...]) -> str:
-    value: Any = content
-    for name in path:
-        value = value[name]
-    return with_value(content, path, changed(value))
-
-
-def with_value(content: dict[str, Any], path: tuple[str, ...], value: Any) -> str:
+def with_changes(content: dict[str, Any], paths: Iterable[tuple[str, ...]]) -> str:
+    """The text of a file in which the values at these paths are others, or new ones."""
     content = copy.deepcopy(content)
-    section = content
-    for name in path[:-1]:
-        section = section[name]
-    section[path[-1]] = value
+    for path in paths:
+        section = content
+        for name in path[:-1]:
+            section = section[name]
+        section[path[-1]] = changed(section[path[-1]]) if path[-1] in section else "a value"
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
 
 
@@ -133,34 +125,34 @@ def left_out() -> Iterator[tuple[str, ...]]:
     yield from walk(schema, PARAMS, ())
 
 
-def cases() -> list[dict[str, str]]:
-    """One change of each key and of each source file."""
-    keys = [
-        {
-            "name": f"{file}: {'.'.join(path)}",
-            "file": file,
-            "content": with_change(read(file), path),
+def changes() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """By name, file and path of each key, and each source file with no path."""
+    keys = [(file, path) for file in FILES for path in leaves(read(file))]
+    keys += [("params.yaml", path) for path in left_out()]
+    code = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "stages").rglob("*.py"))]
+    return {f"{file}: {'.'.join(path)}": (file, path) for file, path in keys} | {
+        file: (file, ()) for file in code
+    }
+
+
+def cases(table: Mapping[str, list[str]]) -> Iterator[dict[str, Any]]:
+    """Changes one by one, but for those that are to run no stage, which are made at once.
+
+    Args:
+        table: The stages that each change is to run, by its name.
+    """
+    idle = [name for name, stages in table.items() if not stages]
+    for names in [idle, *([name] for name in table if table[name])]:
+        paths: dict[str, list[tuple[str, ...]]] = {}
+        for file, path in (changes()[name] for name in names):
+            paths.setdefault(file, []).append(path)
+        files = {
+            file: with_changes(read(file), each)
+            if file in FILES
+            else (ROOT / file).read_text(encoding="utf-8") + "\n# a comment\n"
+            for file, each in paths.items()
         }
-        for file in FILES
-        for path in leaves(read(file))
-    ]
-    keys += [
-        {
-            "name": f"params.yaml: {'.'.join(path)}",
-            "file": "params.yaml",
-            "content": with_value(PARAMS, path, "a value"),
-        }
-        for path in left_out()
-    ]
-    code = sorted((ROOT / "stages").rglob("*.py"))
-    return keys + [
-        {
-            "name": path.relative_to(ROOT).as_posix(),
-            "file": path.relative_to(ROOT).as_posix(),
-            "content": path.read_text(encoding="utf-8") + "\n# a comment\n",
-        }
-        for path in code
-    ]
+        yield {"names": names, "files": files}
 
 
 def readers_by_key() -> dict[str, set[str]]:
@@ -207,18 +199,31 @@ def expected(name: str, readers: dict[str, set[str]], importers: dict[str, set[s
 
 
 @pytest.fixture(scope="module")
+def table(run: Callable[..., Any]) -> dict[str, list[str]]:
+    """The stages that every change has to run."""
+    readers, importers = readers_by_key(), importers_by_file(run)
+    return {name: sorted(expected(name, readers, importers)) for name in changes()}
+
+
+@pytest.fixture(scope="module")
 def happened(
-    _committed: Path, tmp_path_factory: pytest.TempPathFactory, run: Callable[..., Any]
+    _committed: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    run: Callable[..., Any],
+    table: dict[str, list[str]],
 ) -> dict[str, list[str]]:
     """The stages that ran for every change."""
     path = tmp_path_factory.mktemp("exactness") / "repository"
     shutil.copytree(_committed, path)
     (path / "dvc.lock").unlink(missing_ok=True)
     (path / "stub.py").write_text(STUB, encoding="utf-8")
-    (path / "cases.json").write_text(json.dumps(cases()), encoding="utf-8")
-    pipeline = (path / "dvc.yaml").read_text(encoding="utf-8")
-    pipeline = re.sub(r"cmd: python -m stages\.", "cmd: python stub.py ", pipeline)
-    (path / "dvc.yaml").write_text(pipeline, encoding="utf-8")
+    (path / "cases.json").write_text(json.dumps([*cases(table)]), encoding="utf-8")
+    pipeline = yaml.safe_load((path / "dvc.yaml").read_text(encoding="utf-8"))
+    for stage in pipeline["stages"].values():
+        outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+        names = [out if isinstance(out, str) else next(iter(out)) for out in outs]
+        stage["cmd"] = f"python -I -S stub.py {' '.join(names)}"
+    (path / "dvc.yaml").write_text(yaml.safe_dump(pipeline), encoding="utf-8")
     done = run([sys.executable, "-c", DRIVER], path)
     assert done.code == 0, done.err
     result: dict[str, list[str]] = json.loads((path / "result.json").read_text(encoding="utf-8"))
@@ -227,16 +232,13 @@ def happened(
 
 @pytest.mark.slow
 def test_every_change_runs_exactly_the_stages_that_read_it(
-    happened: dict[str, list[str]], run: Callable[..., Any]
+    happened: dict[str, list[str]], table: dict[str, list[str]]
 ) -> None:
-    readers, importers = readers_by_key(), importers_by_file(run)
     assert happened["first"] == sorted(STAGES)
     assert happened["again"] == []
-    names = [case["name"] for case in cases()]
-    assert len(names) > 100
-    assert "params.yaml: train.keep" in names  # which params.yaml does without
-    table = {name: sorted(expected(name, readers, importers)) for name in names}
-    assert {name: happened[name] for name in names} == table
+    assert len(table) > 100
+    assert "params.yaml: train.keep" in table  # which params.yaml does without
+    assert {name: happened[name] for name in table} == table
 
 
 def test_a_new_key_or_file_without_a_reader_is_noticed() -> None:

@@ -20,6 +20,7 @@ from tests.faults.injection import KINDS, MODES
 from tests.faults.prepared import ENVIRONMENT, STAGES
 
 IN_TURN = ("train", "evaluate")  # their operations are struck in one way each, for time
+EVERY = {("train", "write"): 2}  # of many that are alike, one after so many is struck
 
 
 def modes(stage: str) -> tuple[str, ...]:
@@ -32,7 +33,8 @@ def strikes(
 ) -> Iterator[tuple[str, int, str]]:
     """Kind, number and mode of each fault: each operation in each mode, or in one in turn."""
     for kind, (at, mode) in itertools.product(KINDS, enumerate(modes)):
-        first, step = (1 + at, len(modes)) if stage in IN_TURN else (1, 1)
+        every = EVERY.get((stage, kind), 1)
+        first, step = (1 + at * every, len(modes) * every) if stage in IN_TURN else (1, every)
         for number in range(first, counts[kind] + 1, step):
             yield kind, number, mode
 

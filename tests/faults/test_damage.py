@@ -14,7 +14,7 @@ from tests.faults.prepared import ENVIRONMENT, STAGES
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 # Bits of each file that flip: plot reads many files, and draws for a second what it can draw
-FLIPS = {"plot": 5, "train": 25, "evaluate": 25}
+FLIPS = {"plot": 2, "train": 25, "evaluate": 25}
 
 
 def strike(stage: str, folder: Path, flips: int) -> None:
