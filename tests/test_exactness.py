@@ -35,9 +35,9 @@ for path in sys.argv[1:]:
 DRIVER = """
 import json, pathlib, sys
 from dvc.repo import Repo
+repo = Repo()
 def reproduce():
-    with Repo() as repo:
-        return sorted(stage.name for stage in repo.reproduce())
+    return sorted(stage.name for stage in repo.reproduce())
 result = {"first": reproduce(), "again": reproduce()}
 lock = pathlib.Path("dvc.lock").read_bytes()
 for case in json.loads(pathlib.Path("cases.json").read_text(encoding="utf-8")):

@@ -1,6 +1,7 @@
 """The recipes on real MNIST and Fashion-MNIST, through `dvc repro`."""
 
 import csv
+import gzip
 import hashlib
 import json
 import re
@@ -49,9 +50,9 @@ class Work:
         assert done.code == 0, done.out + done.err
         return re.findall(r"^Running stage '(\w+)'", done.out, re.MULTILINE)
 
-    def accuracy(self) -> float:
+    def accuracy(self, images: int = 10_000) -> float:
         metrics = json.loads((self.path / "reports/evaluate/metrics.json").read_text("utf-8"))
-        assert metrics["images"] == 10_000
+        assert metrics["images"] == images
         return float(metrics["accuracy"])
 
     def doubted(self) -> set[int]:
@@ -117,19 +118,38 @@ def test_running_again_by_force_changes_no_byte(work: Work) -> None:
         assert work.differences() == ""
 
 
-def test_mnist_as_70000_files_gives_what_its_idx_files_give(work: Work, tmp_path: Path) -> None:
+def cut(work: Work, mirror: Path, fraction: int) -> None:
+    """Lets one in so many of MNIST's images, the first ones, be all of it."""
+    path = work.path / "datasets.yaml"
+    catalogue = yaml.safe_load(path.read_text("utf-8"))
+    (mirror / "mnist").mkdir(parents=True)
+    for file in catalogue["mnist"]["files"].values():
+        content = gzip.decompress((work.mirror / "mnist" / file["name"]).read_bytes())
+        header = content[: 4 + 4 * content[3]]  # a magic number that ends in the dimensions
+        count = int.from_bytes(header[4:8], "big")
+        end = len(header) + (len(content) - len(header)) // fraction
+        kept = (count // fraction).to_bytes(4, "big")
+        less = gzip.compress(header[:4] + kept + content[8:end], mtime=0)
+        (mirror / "mnist" / file["name"]).write_bytes(less)
+        file |= {"sha256": hashlib.sha256(less).hexdigest(), "size": len(less)}
+    path.write_text(yaml.safe_dump(catalogue, allow_unicode=True, sort_keys=False), "utf-8")
+    work.mirror = mirror
+
+
+def test_mnist_as_files_gives_what_its_idx_files_give(work: Work, tmp_path: Path) -> None:
     folder = tmp_path / "mnist_files"
     for split in ("train", "test"):
         for digit in range(10):
             (folder / split / str(digit)).mkdir(parents=True)
-    for name, content in images.mnist(work.mirror, 70_000):
+    for name, content in images.mnist(work.mirror, 14_000):
         (folder / name).write_bytes(content)
+    cut(work, tmp_path / "mirror", 5)
     work.take("mnist-mlp-softmax")
     work.repro("normalize")
     expected = {split: pixels_by_digit(work, split, drawn=False) for split in SPLITS}
     done = work.repository.run("python", "-m", "tools.add_dataset", str(folder))
     assert done.code == 0, done.err
-    assert "70,000 images: 70,000 PNG L" in done.out
+    assert "14,000 images: 14,000 PNG L" in done.out
     params = yaml.safe_load((work.path / "params.yaml").read_text("utf-8"))
     params["dataset"] = "mnist_files"
     (work.path / "params.yaml").write_text(yaml.safe_dump(params), "utf-8")
@@ -139,7 +159,7 @@ def test_mnist_as_70000_files_gives_what_its_idx_files_give(work: Work, tmp_path
     # The validation split is another one, and the two together are the same images
     assert found["train"] + found["validation"] == expected["train"] + expected["validation"]
     work.repro()
-    assert work.accuracy() >= 0.975
+    assert work.accuracy(images=2000) >= 0.93  # of a fifth of the images to learn from
 
 
 def pixels_by_digit(work: Work, split: str, drawn: bool) -> Counter[tuple[int, bytes]]:

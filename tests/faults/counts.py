@@ -19,7 +19,8 @@ from tests.conftest import ROOT
 from tests.faults.injection import KINDS, MODES
 from tests.faults.prepared import ENVIRONMENT, STAGES
 
-IN_TURN = ("train", "evaluate")  # their operations are struck in one way each, for time
+# Their operations are struck in one way each, for time
+IN_TURN = ("normalize", "train", "evaluate")
 EVERY = {("train", "write"): 2}  # of many that are alike, one after so many is struck
 
 
