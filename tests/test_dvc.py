@@ -54,7 +54,11 @@ def test_a_program_that_overwrites_an_output_leaves_the_cache_intact(
 
 
 @pytest.mark.parametrize(
-    ("file", "before"), [("README.md", "downloaded a ZIP"), ("README.zh.md", "ZIP")]
+    ("file", "before"),
+    [
+        ("README.md", "downloaded a ZIP"),
+        pytest.param("README.zh.md", "ZIP", marks=pytest.mark.slow),
+    ],
 )
 def test_a_downloaded_zip_becomes_a_repository_by_the_documented_line(
     repository: Any, file: str, before: str

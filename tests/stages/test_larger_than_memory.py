@@ -56,7 +56,8 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[int]]:
         ("mlp", "as it is"),
         pytest.param("mlp", "one image a step", marks=pytest.mark.slow),
         ("mlp", "standardized, the best epoch, at a temperature"),
-        ("cnn", "augmented and mixed"),
+        ("mlp", "augmented and mixed"),
+        pytest.param("cnn", "augmented and mixed", marks=pytest.mark.slow),
     ],
 )
 def test_the_bytes_are_those_of_images_in_memory(

@@ -430,7 +430,9 @@ def write_colours(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize(
+    "resize", ["pad", *(pytest.param(way, marks=pytest.mark.slow) for way in ("crop", "stretch"))]
+)
 def test_colour_files_that_were_resized_give_the_very_probabilities_that_evaluate_wrote(
     resize: str, project: Any, run_stage: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
 ) -> None:

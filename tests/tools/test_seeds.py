@@ -165,7 +165,13 @@ def test_the_number_is_bounded(project: Path, count: str) -> None:
     assert stopped.value.code == 2
 
 
-@pytest.mark.parametrize("folder", ["M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", "\u9879\u76ee"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param("M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", marks=pytest.mark.slow),
+        "\u9879\u76ee",
+    ],
+)
 def test_the_path_of_the_project_may_be_in_any_language(
     project: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:

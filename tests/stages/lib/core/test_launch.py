@@ -14,11 +14,12 @@ from tests.faults.prepared import ENVIRONMENT, OUTPUTS, prepare
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such streams")
 
-# Those without TensorFlow and matplotlib start in a moment
 STAGES = [
-    "download",
-    "normalize",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("train", "evaluate", "plot")),
+    "normalize",  # without TensorFlow and matplotlib it starts in a moment
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("download", "train", "evaluate", "plot")
+    ),
 ]
 STRANGE_STREAMS = {
     "standard output closed": '"$@" >&-',

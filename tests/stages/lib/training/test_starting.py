@@ -249,6 +249,7 @@ def test_a_network_of_keras_applications_takes_its_published_weights() -> None:
     )
 
 
+@pytest.mark.slow
 def test_weights_that_keras_saves_today_are_taken_too() -> None:
     network = stirred(pretrained.network("MobileNetV3Small", (32, 32, 3)))
     path = starting.FOLDER / "own.weights.h5"
