@@ -118,22 +118,27 @@ def _committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def repository(_committed: Path, tmp_path: Path) -> Repository:
-    """A fresh copy of this repository, in which a test may do as it likes."""
-    path = tmp_path / "repository"
-    shutil.copytree(_committed, path, symlinks=True)
+def copied(repository: Path, folder: Path) -> Repository:
+    """A copy of a repository in a folder, with caches of its own beside it."""
+    path = folder / "repository"
+    shutil.copytree(repository, path, symlinks=True)
     return Repository(
         path,
         {
-            "DATASET_CACHE": str(tmp_path / "cache"),
-            "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc"),
+            "DATASET_CACHE": str(folder / "cache"),
+            "DVC_SITE_CACHE_DIR": str(folder / "dvc"),
             "GIT_AUTHOR_NAME": "Test",
             "GIT_AUTHOR_EMAIL": "test@example.org",
             "GIT_COMMITTER_NAME": "Test",
             "GIT_COMMITTER_EMAIL": "test@example.org",
         },
     )
+
+
+@pytest.fixture
+def repository(_committed: Path, tmp_path: Path) -> Repository:
+    """A fresh copy of this repository, in which a test may do as it likes."""
+    return copied(_committed, tmp_path)
 
 
 @pytest.fixture(scope="session")

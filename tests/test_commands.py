@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Repository, copied
 from tests.documents import DOCUMENTS, blocks, prose
 
 PROGRAMS = "dvc|git|cp|python3?|pip|pytest|ruff|mypy|nice|sed|curl|gto|mlflow|cml"
@@ -274,10 +274,20 @@ def tell(repository: Any, story: list[str], **environment: str) -> dict[str, str
     return printed
 
 
-def shorten(repository: Any) -> None:
-    """Makes the committed training one of two epochs, committed as main."""
-    repository.edit("params.yaml", "  epochs: 60\n", "  epochs: 2\n")
-    tell(repository, ["git branch -M main", "dvc repro -q", "git add -A", "git commit -qm Shorter"])
+@pytest.fixture(scope="module")
+def _shortened(_committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository whose training is one of two epochs, committed as main."""
+    folder = tmp_path_factory.mktemp("shortened")
+    made = copied(_committed, folder)
+    made.edit("params.yaml", "  epochs: 60\n", "  epochs: 2\n")
+    tell(made, ["git branch -M main", "dvc repro -q", "git add -A", "git commit -qm Shorter"])
+    return made.path
+
+
+@pytest.fixture
+def short(_shortened: Path, tmp_path: Path) -> Repository:
+    """A fresh copy of that repository."""
+    return copied(_shortened, tmp_path)
 
 
 def draw(folder: Path, count: int) -> None:
@@ -294,96 +304,92 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the lines are f
 
 
 @pytest.mark.slow
-def test_the_digits(repository: Any) -> None:
-    scans = repository.path / "scans"
+def test_the_digits(short: Repository) -> None:
+    scans = short.path / "scans"
     scans.mkdir()
     image = Image.fromarray(np.eye(8, dtype=np.uint8) * 200)
-    for path in (repository.path / "photo.jpg", repository.path / "FILE...", scans / "1.png"):
+    for path in (short.path / "photo.jpg", short.path / "FILE...", scans / "1.png"):
         image.save(path, "JPEG" if path.suffix == ".jpg" else "PNG")
-    with zipfile.ZipFile(repository.path / "more.zip", "w") as archive:
+    with zipfile.ZipFile(short.path / "more.zip", "w") as archive:
         archive.write(scans / "1.png", "1.png")
-    shorten(repository)
+    tell(short, ["git add -A", "git commit -qm Scans"])
     installed = [command for command in DIGITS if "onnx" not in command]
-    printed = tell(repository, installed)
+    printed = tell(short, installed)
     assert "accuracy" in printed["dvc metrics show"]
     assert "photo.jpg" in printed["python -m tools.predict photo.jpg scans/ more.zip"]
-    answers = (repository.path / "answers.csv").read_text(encoding="utf-8").splitlines()
+    answers = (short.path / "answers.csv").read_text(encoding="utf-8").splitlines()
     assert len(answers) == 1 + 1
 
 
 @pytest.mark.slow
-def test_the_experiments(repository: Any) -> None:
-    shorten(repository)
-    printed = tell(repository, EXPERIMENTS)
+def test_the_experiments(short: Repository) -> None:
+    printed = tell(short, EXPERIMENTS)
     assert "three" in printed["dvc exp show"]
-    assert "2" in repository.run("git", "show", "HEAD~1:params.yaml").out
-    assert "  epochs: 3\n" in repository.run("git", "show", "HEAD:params.yaml").out
-    assert repository.run("git", "log", "-1", "--format=%s").out == "Said in an editor\n"
+    assert "2" in short.run("git", "show", "HEAD~1:params.yaml").out
+    assert "  epochs: 3\n" in short.run("git", "show", "HEAD:params.yaml").out
+    assert short.run("git", "log", "-1", "--format=%s").out == "Said in an editor\n"
 
 
 @pytest.mark.slow
-def test_the_pull_request(repository: Any, tmp_path: Path) -> None:
-    shorten(repository)
-    tell(repository, [f"git clone -q --bare . {tmp_path}/origin", "git switch -qc change"])
-    tell(repository, [f"git remote add origin {tmp_path}/origin", "git fetch -q origin"])
-    repository.edit("params.yaml", "  epochs: 2\n", "  epochs: 4\n")
-    tell(repository, ["dvc repro -q", "git add -A", "git commit -qm Longer"])
-    printed = tell(repository, PULL_REQUEST)
+def test_the_pull_request(short: Repository, tmp_path: Path) -> None:
+    tell(short, [f"git clone -q --bare . {tmp_path}/origin", "git switch -qc change"])
+    tell(short, [f"git remote add origin {tmp_path}/origin", "git fetch -q origin"])
+    short.edit("params.yaml", "  epochs: 2\n", "  epochs: 4\n")
+    tell(short, ["dvc repro -q", "git add -A", "git commit -qm Longer"])
+    printed = tell(short, PULL_REQUEST)
     assert "reports/comparison" in printed["python -m tools.compare"]
 
 
 @pytest.mark.slow
-def test_the_conflict(repository: Any) -> None:
-    shorten(repository)
+def test_the_conflict(short: Repository) -> None:
     for branch, old, new in (
         ("one", "    dropout: 0.4\n", "    dropout: 0.3\n"),
         ("two", "  batch_size: 32\n", "  batch_size: 16\n"),
     ):
-        tell(repository, [f"git switch -qc {branch} main"])
-        repository.edit("params.yaml", old, new)
-        tell(repository, ["dvc repro -q", "git add -A", f"git commit -qm {branch}"])
+        tell(short, [f"git switch -qc {branch} main"])
+        short.edit("params.yaml", old, new)
+        tell(short, ["dvc repro -q", "git add -A", f"git commit -qm {branch}"])
     for command in CONFLICT:
-        assert repository.run("git", "merge", "one").code == 1, command
-        tell(repository, [command])
-        assert repository.run("dvc", "status", "-q").code == 0, command
-        tell(repository, ["git reset -q --hard two"])
+        assert short.run("git", "merge", "one").code == 1, command
+        tell(short, [command])
+        assert short.run("dvc", "status", "-q").code == 0, command
+        tell(short, ["git reset -q --hard two"])
 
 
 @pytest.mark.slow
-def test_own_images(repository: Any) -> None:
+def test_own_images(short: Repository) -> None:
     add_other, add, repro, sweep, recipe, replace, remove = OWN_IMAGES
-    draw(repository.path / "FOLDER", 12)
-    draw(repository.path / "path/to/leaves", 12)
-    shorten(repository)
-    tell(repository, [add_other, add])
-    repository.edit("params.yaml", "dataset: digits\n", "dataset: leaves\n")
-    repository.edit("params.yaml", "  size: # pixels", "  size: 16 # pixels")
-    tell(repository, [repro, sweep])
-    with np.load(repository.path / "data/normalized/train.npz") as arrays:
+    draw(short.path / "FOLDER", 12)
+    draw(short.path / "path/to/leaves", 12)
+    tell(short, ["git add -A", "git commit -qm Leaves"])
+    tell(short, [add_other, add])
+    short.edit("params.yaml", "dataset: digits\n", "dataset: leaves\n")
+    short.edit("params.yaml", "  size: # pixels", "  size: 16 # pixels")
+    tell(short, [repro, sweep])
+    with np.load(short.path / "data/normalized/train.npz") as arrays:
         assert arrays["images"].shape[1:] == (48, 48, 3)
-    tell(repository, [recipe])
-    draw(repository.path / "path/to/leaves", 14)
-    tell(repository, [replace])
-    text = (repository.path / "datasets.yaml").read_text(encoding="utf-8")
-    (repository.path / "datasets.yaml").write_text(
+    tell(short, [recipe])
+    draw(short.path / "path/to/leaves", 14)
+    tell(short, [replace])
+    text = (short.path / "datasets.yaml").read_text(encoding="utf-8")
+    (short.path / "datasets.yaml").write_text(
         re.sub(r"^leaves:\n(?:[ #\n].*\n?)*", "", text, flags=re.MULTILINE), encoding="utf-8"
     )
-    tell(repository, [remove])
-    assert not (repository.path / "data/own/leaves.zip").exists()
+    tell(short, [remove])
+    assert not (short.path / "data/own/leaves.zip").exists()
 
 
 @pytest.mark.slow
-def test_own_weights(repository: Any) -> None:
+def test_own_weights(short: Repository) -> None:
     add, repro, hermetic = OWN_WEIGHTS
-    shorten(repository)
-    tell(repository, [add])
-    repository.edit("params.yaml", "  weights: none", "  weights: fashion")
-    repository.edit("params.yaml", "  epochs: 2\n", "  epochs: 2\n  frozen_epochs: 1\n")
+    tell(short, [add])
+    short.edit("params.yaml", "  weights: none", "  weights: fashion")
+    short.edit("params.yaml", "  epochs: 2\n", "  epochs: 2\n  frozen_epochs: 1\n")
     assert (
         "Starts from fashion; layers below the last that have its values: 1"
-        in tell(repository, [repro])[repro]
+        in tell(short, [repro])[repro]
     )
-    tell(repository, [hermetic])  # which sees that the file of data/own is taken for what it is
+    tell(short, [hermetic])  # which sees that the file of data/own is taken for what it is
 
 
 @pytest.mark.real_data
