@@ -279,7 +279,12 @@ def test_a_training_in_16_bits_has_logits_in_float32(
 
 
 @pytest.mark.parametrize(
-    ("network", "precision"), [("mlp", "float16"), ("cnn", "bfloat16"), ("cnn", "float16")]
+    ("network", "precision"),
+    [
+        ("mlp", "float16"),
+        ("cnn", "bfloat16"),
+        pytest.param("cnn", "float16", marks=pytest.mark.slow),
+    ],
 )
 def test_a_training_in_16_bits_makes_a_model_in_float32(
     network: str, precision: str, ready: Any, run_stage: Callable[[str], Any]
@@ -498,7 +503,7 @@ def test_none_starts_from_none_though_a_file_of_an_entry_before_lies_there(
     assert outputs() == expected
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_frozen_layers_are_trained_when_the_frozen_epochs_are_over(
     precision: str, ready: Any, run_stage: Callable[[str], Any]
 ) -> None:
@@ -591,7 +596,8 @@ FROZEN: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("network", "keys"), quick_first(FROZEN), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "keys"), FROZEN, ids=str)
 def test_a_training_with_frozen_epochs_is_resumed_with_the_same_bytes(
     network: str,
     keys: dict[str, Any],

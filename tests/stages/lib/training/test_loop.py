@@ -234,7 +234,7 @@ def test_mixtures_are_trained_with_the_losses_of_both_labels() -> None:
         assert now.numpy() == pytest.approx((before - 0.5 * gradient).numpy(), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", ["adam", slow("sgd"), slow("rmsprop")])
 def test_equals_keras_in_float16(name: str) -> None:
     with precision.mixed("float16", 5):
         ours, theirs = network(), network()
