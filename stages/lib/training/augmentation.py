@@ -165,7 +165,7 @@ def examples(
             batch = augment(batch, drawn)
         if mix:
             batch, _ = mix(batch, drawn)
-        columns.append(np.clip(batch.numpy(), 0, 1))
+        columns.append(np.clip(batch.numpy(), 0, 1) + 0)  # of -0, which comes and goes, 0
     return np.stack(columns, axis=1).reshape(-1, *images.shape[1:])
 
 

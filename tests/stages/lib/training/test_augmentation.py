@@ -208,3 +208,11 @@ def test_mixup_and_cutmix_exclude_each_other() -> None:
     settings = augmentation.Augmentation(mixup=0.2, cutmix=1.0)
     with pytest.raises(UserError, match=r"augmentation.cutmix: expected 0 beside mixup, found 1\."):
         augmentation.check(settings)
+
+
+def test_examples_have_no_negative_zero_which_is_not_the_same_in_every_process() -> None:
+    images = np.random.default_rng(0).random((6, 4, 4), np.float32)
+    found = augmentation.examples(images, augmentation.Augmentation(shift=1), 1, 3)
+    assert found is not None
+    assert (found == 0).any()
+    assert not np.signbit(found).any()
