@@ -404,7 +404,7 @@ INTERRUPTED: list[dict[str, Any]] = [
     {"optimizer_arguments": {"use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5}},
     {"keep": "best"},
     {"keep": "best", "monitor": "val_accuracy", "patience": 3},
-    {"precision": "float16"},
+    {"precision": "float16", "augmentation": {"shift": 1}},
     {"precision": "bfloat16", "keep": "best"},
 ]
 
