@@ -273,9 +273,11 @@ def test_a_training_in_16_bits_has_logits_in_float32(
         begin(self, model, *arguments)
 
     monkeypatch.setattr(loop.Loop, "__init__", spy)
-    train(ready, run_stage, precision=precision, epochs=1)
+    monkeypatch.setattr("stages.lib.training.precision.remark", "{} is slow here".format)
+    finished = train(ready, run_stage, precision=precision, epochs=1)
     types = [layer.compute_dtype for layer in trained[0].layers if layer.weights]
     assert types == [precision, "float32"]
+    assert f"train.precision: {precision} is slow here.\n" in finished.out
 
 
 @pytest.mark.parametrize(

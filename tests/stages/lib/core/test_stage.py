@@ -364,6 +364,14 @@ def test_parameters_of_other_stages_may_change_meanwhile() -> None:
     assert stage.key("settings", []) == key
 
 
+@pytest.mark.parametrize("file", ["params.yaml", "own.toml", "own.json"])
+def test_a_mark_of_byte_order_changes_no_parameter(file: str) -> None:
+    text = b"[own]\nrate = 1\n" if file.endswith(".toml") else b'{"own": {"rate": 1}}'
+    declared = Declared("own", (), (), ((file, "own.rate"),), False)
+    for content in (text, b"\xef\xbb\xbf" + text):
+        assert recorded.parameters(declared, {file: content}) == {f"{file}: own.rate": "1"}
+
+
 class Plain:
     """Settings that do not say when they are equal."""
 
