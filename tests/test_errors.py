@@ -1305,7 +1305,7 @@ def predicted(
         world.prepare("evaluate")
         model_fixtures.put_model(model_fixtures.network(shape=shape))
         Path("empty").mkdir()
-        for name in ("broken.png", "white.png"):
+        for name in ("broken.png", "white.png", "deep.png"):
             Path(name).write_bytes(content)
         world.capture.readouterr()
         assert predict.main(arguments) == 1
@@ -1314,9 +1314,9 @@ def predicted(
     return act
 
 
-def white() -> bytes:
+def white(mode: str = "L") -> bytes:
     stream = io.BytesIO()
-    Image.new("L", (6, 6), 255).save(stream, "PNG")
+    Image.new(mode, (6, 6), 255).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -1348,6 +1348,9 @@ TOOLS: dict[str, Callable[[World], str]] = {
     "empty: expected images, found none. …": predicted("empty"),
     "broken.png: expected an image, found: …": predicted("broken.png", content=b"text"),
     "white.png: expected raw values up to …, found …": scaled_otherwise,
+    "deep.png: expected raw values of 8 bits, found …, which is scaled. …": predicted(
+        "--raw", "deep.png", content=white("I;16")
+    ),
     "models/model.keras: expected a model of images with 1 or 3 channels, found …": predicted(
         "white.png", shape=(6, 6, 2)
     ),

@@ -194,6 +194,12 @@ def test_raw_values_are_scaled_by_the_data_sets_own_range(
         "ERROR: white.png: expected raw values up to 16, found 255.\n"
         "Leave out --raw, or name files of raw values.\n"
     )
+    Image.fromarray(np.full((6, 6), 16, np.uint16)).save("deep.png")
+    assert predict.main(["--raw", "deep.png"]) == 1
+    assert capsys.readouterr().err == (
+        "ERROR: deep.png: expected raw values of 8 bits, found I;16, which is scaled.\n"
+        "Call the model on arrays of raw values divided by 16.\n"
+    )
 
 
 MODEL = Path("models/model.keras")

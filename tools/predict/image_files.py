@@ -138,6 +138,11 @@ def preparation(path: Path, metadata: model_file.Metadata, invert: bool, raw: bo
             raise UserError(
                 f"{source.name}: expected an image, found: {error}.\nMend it or leave it out."
             ) from None
+        if raw and decoded.image.mode == "F":
+            raise UserError(
+                f"{source.name}: expected raw values of 8 bits, found {decoded.mode}, which is "
+                f"scaled.\nCall the model on arrays of raw values divided by {white:g}."
+            )
         pixels, inverse = (
             np.divide(decoding.array(decoded.image, each), white, dtype=np.float32)
             for each in (target, exchanged)

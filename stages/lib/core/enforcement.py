@@ -55,6 +55,7 @@ FOLDERS = (
 _TEMPORARY = re.compile(r"(^|/)\.([^/]+?)\.[0-9a-f]{8}(?:\.old)?\.\w+(?=/|$)")  # of core.files
 _COMPILED = re.compile(r"(^|/)__pycache__/([^/]+?)\.[^/]*\.pyc(\.\d+)?$")
 _WATCHERS = re.compile(r"[/\\](coverage|pydevd|debugpy|_pydev\w*|bdb|pdb)([/\\]|\.py$)")
+_PYTHONS = tuple({folder.rstrip(os.sep) + os.sep for folder in (sys.prefix, sys.base_prefix)})
 _PROCESS = re.compile(r"/proc/[^/]+/(cwd|root|fd|task)\b|/dev/fd/")  # other names of any file
 # Modules that start a Python which is not watched; no audit event tells of the start itself
 _STARTERS = re.compile(r"multiprocessing\.popen_(spawn|forkserver)|_(xxsub)?interpreters")
@@ -611,8 +612,9 @@ def _harmless(frame: FrameType | None) -> bool:
         name = frame.f_code.co_filename
         if name.startswith(_watch.root) and not name.startswith(_watch.outside):
             return False
-        if name in _PROFILERS or _WATCHERS.search(name):
-            return True
+        home = next((folder for folder in _PYTHONS if name.startswith(folder)), os.sep)
+        if name in _PROFILERS or _WATCHERS.search(name, len(home) - 1):
+            return True  # whatever the folders are called that Python itself lies in
         frame = frame.f_back
     return False
 

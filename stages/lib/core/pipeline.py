@@ -3,7 +3,7 @@
 import functools
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def lock_stages(path: Path, called: str) -> dict[str, Any]:
             f"{called}: expected hashes, found the markers of a merge.\nSettle params.yaml and the "
             f"code by hand, then run `git checkout --ours {LOCK} reports && dvc repro`."
         )
-    content = yaml_file.parse(text, called)
+    content = yaml_file.parse(text, called, by_dvc=True)
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict):
         raise _not_a_lock(called)
@@ -285,6 +285,17 @@ def ignored(root: Path) -> Callable[[str], bool]:
         return next((verdict for verdict in verdicts if verdict is not None), False)
 
     return is_ignored
+
+
+def hashed(files: Iterable[Path]) -> set[Path]:
+    """Those files of folders that DVC hashes, which is all but those that .dvcignore names."""
+    passed_over, here = ignored(Path()), Path.cwd()
+    inner = {path: path.relative_to(here) if path.is_relative_to(here) else path for path in files}
+    return {
+        path
+        for path, name in inner.items()
+        if name.is_absolute() or not passed_over(name.as_posix())
+    }
 
 
 def _verdict(lines: Sequence[str]) -> Callable[[str], bool | None]:

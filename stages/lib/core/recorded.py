@@ -188,9 +188,11 @@ def differences(path: Path, digest: str) -> Iterator[tuple[Path, str, str]]:
         return
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
     there = {file.relative_to(path).as_posix(): md5(file) for file in files}
-    tree = [{"md5": there[name], "relpath": name} for name in sorted(there)]
-    text = json.dumps(tree, sort_keys=True).encode()
-    if (whole := hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir") == digest:
+    if _tree(there) == digest:
+        return
+    hashed = pipeline.hashed(files)  # a file of an editor or of the system may lie beside them
+    there = {name: there[name] for name in there if path / name in hashed}
+    if (whole := _tree(there)) == digest:
         return
     expected = _listing(digest)
     if not expected:
@@ -198,6 +200,13 @@ def differences(path: Path, digest: str) -> Iterator[tuple[Path, str, str]]:
     for name in sorted({*expected, *there}):
         if expected and expected.get(name) != there.get(name):
             yield path / name, expected.get(name, ""), there.get(name, "")
+
+
+def _tree(files: Mapping[str, str]) -> str:
+    """The name that DVC gives a folder, of the MD5 of each file by its path in it."""
+    entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    text = json.dumps(entries, sort_keys=True).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
 
 
 def md5(path: Path) -> str:

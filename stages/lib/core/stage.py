@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from stages.lib.core import enforcement, files, launch, recorded
+from stages.lib.core import enforcement, files, launch, pipeline, recorded
 from stages.lib.core.enforcement import Declared
 from stages.lib.core.errors import UserError, message
 from stages.lib.core.launch import interrupted
@@ -21,6 +21,7 @@ from stages.lib.core.launch import interrupted
 __all__ = ["interrupted", "key", "run"]
 
 T = TypeVar("T")
+Stamp = tuple[int, int]  # size and time of change
 _declared: Declared | None = None  # of the running stage
 
 
@@ -64,7 +65,7 @@ def run(
         launch.end_if_asked()
         if not _same(read(), before) or recorded.parameters_differ(_declared, texts):
             raise _moved("The configuration")
-        if _stamps(inputs) != stamps:
+        if _differ(stamps, _stamps(inputs)):
             raise _moved("An input file")
         now = _sources()
         if any(now.get(path) != digest for path, digest in code.items()):
@@ -95,7 +96,7 @@ def key(settings: object, inputs: Sequence[Path]) -> str:
     parts += [f"{path.name} {digest}" for path, digest in sorted(_sources().items())]
     with enforcement.unwatched():
         parts += [f"{key}: {value}" for key, value in recorded.parameters(_declared).items()]
-        for path in _files(_declared.deps if _declared else ()):
+        for path in _hashed(_files(_declared.deps if _declared else ())):
             if path not in inputs:
                 parts.append(f"{path.as_posix()} {files.sha256(path)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -145,10 +146,26 @@ def _refuse_later_time_stamps(sources: Iterable[Path]) -> None:
             )
 
 
-def _stamps(inputs: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+def _stamps(inputs: Sequence[Path]) -> dict[Path, Stamp]:
     """Size and time of change of each input that is there, and of every file in its folders."""
     with enforcement.unwatched():
         return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in _files(inputs)}
+
+
+def _hashed(paths: Iterable[Path]) -> list[Path]:
+    """The files of deps that DVC hashes, in order: in a folder not those that .dvcignore names."""
+    every = set(paths)
+    named = {Path(dep) for dep in (_declared.deps if _declared else ())}
+    return sorted(every & named | pipeline.hashed(every))
+
+
+def _differ(before: dict[Path, Stamp], after: dict[Path, Stamp]) -> bool:
+    """Whether a file changed, came or went that DVC hashes."""
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    if not changed:
+        return False
+    with enforcement.unwatched():
+        return bool(_hashed(changed))
 
 
 def _files(paths: Iterable[str | Path]) -> list[Path]:

@@ -127,19 +127,28 @@ for _kind, _constructor in (("str", _text), ("seq", _list), ("map", _section)):
 _Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
 
 
-def parse(text: str, file: str) -> Any:
+class _Written(_Loader):
+    """What DVC wrote, which puts in quotes what it would not read back as a text itself."""
+
+
+_Written.add_constructor("tag:yaml.org,2002:ambiguous", _text)
+
+
+def parse(text: str, file: str, by_dvc: bool = False) -> Any:
     """The content of a YAML text: None, bool, int, float, str, lists and dicts of these.
 
     Args:
         text: One document.
         file: What messages call it.
+        by_dvc: Whether DVC wrote it, dvc.lock say: a bare 4:3 is a text there.
 
     Raises:
         UserError: It is no YAML, or has a value that YAML's versions read differently.
     """
     try:
         _check_depth(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 it makes plain values alone
+        loader = _Written if by_dvc else _Loader
+        return yaml.load(text, Loader=loader)  # noqa: S506 it makes plain values alone
     except yaml.MarkedYAMLError as error:
         raise UserError(_syntax_message(file, text, error)) from None
     except yaml.reader.ReaderError as error:

@@ -297,6 +297,16 @@ def test_debuggers_and_profilers_are_no_false_alarm(small: Path, words: list[str
     assert not (small / "out.txt").exists()
 
 
+def test_a_folder_of_python_called_as_a_debugger_is_no_way_round(
+    small: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    environment = tmp_path_factory.mktemp("environments") / "pdb"
+    environment.symlink_to(sys.prefix, target_is_directory=True)
+    write(small, "np.loadtxt('assets/x.csv', delimiter=',')", "import numpy as np")
+    done = execute([str(environment / "bin/python"), "-m", "stages.small"], small)
+    assert "opens assets/x.csv" in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [".venv", "env"])
 def test_an_environment_in_the_clone_is_no_false_alarm(small: Path, name: str) -> None:

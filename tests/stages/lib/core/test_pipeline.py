@@ -98,6 +98,15 @@ def test_a_lock_that_dvc_did_not_write_is_refused(tmp_path: Path, text: str, sai
         pipeline.load_lock(tmp_path)
 
 
+def test_texts_that_dvc_writes_bare_are_texts(tmp_path: Path) -> None:
+    from dvc.utils.serialize import dumps_yaml  # type: ignore[import-untyped]
+
+    values = ["4:3", "12:30", "_1", "2024-1-1", "2024-05-01 Smith", "1e3", "010", "2024-05-01"]
+    lock = {"stages": {"a": {"params": {"params.yaml": {"names": values}}}}}
+    (tmp_path / "dvc.lock").write_text(dumps_yaml(lock), encoding="utf-8")
+    assert pipeline.load_lock(tmp_path)["a"].params == {("params.yaml", "names"): values}
+
+
 def test_paths_of_a_lock_are_plain(tmp_path: Path) -> None:
     text = "stages: {a: {outs: [{path: b/, md5: c}], deps: [{path: ./d/, md5: e}]}}"
     (tmp_path / "dvc.lock").write_text(text, encoding="utf-8")

@@ -1,5 +1,6 @@
 import copy
 import errno
+import hashlib
 import importlib
 import os
 import signal
@@ -338,6 +339,28 @@ def test_what_is_declared_counts_wherever_the_stage_reads_it(
     message = refused(capsys, lambda _: files.write_text(Path(file), text))
     assert message.startswith(f"{what} of this stage was changed while it ran")
     assert stage.key("settings", []) != key  # a checkpoint of the one is none of the other
+
+
+@pytest.mark.usefixtures("own")
+def test_what_dvc_passes_over_in_a_folder_changes_neither_inputs_nor_key() -> None:
+    Path(".dvcignore").write_text(".*.swp\ngone\n", encoding="utf-8")
+    key = stage.key("settings", [])
+    stage.run(lambda: 1, lambda _: files.write_text(Path("data/.numbers.swp"), "an editor's"))
+    assert stage.key("settings", []) == key
+    Path("gone").write_text("named in .dvcignore, and a dep by its name", encoding="utf-8")
+    assert stage.key("settings", []) != key
+
+
+@pytest.mark.usefixtures("own")
+def test_a_file_that_dvc_passes_over_is_no_damage() -> None:
+    Path(".dvcignore").write_text(".DS_Store\n", encoding="utf-8")
+    digest = hashlib.md5(b"1 2").hexdigest()
+    listing = f'[{{"md5": "{digest}", "relpath": "numbers.txt"}}]'.encode()
+    folder = f"{hashlib.md5(listing).hexdigest()}.dir"
+    Path("data/.DS_Store").touch()
+    assert [*recorded.differences(Path("data"), folder)] == []
+    Path("data/other").touch()
+    assert [*recorded.differences(Path("data"), folder)] != []
 
 
 @pytest.mark.usefixtures("own")
