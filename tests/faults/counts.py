@@ -22,7 +22,7 @@ from tests.faults.prepared import ENVIRONMENT, STAGES
 
 ALL = os.environ.get("FAULTS") == "all"
 IN_TURN = () if ALL else ("normalize", "train", "evaluate")  # struck in one way each
-EVERY = {} if ALL else {("train", "write"): 2}  # of many alike, one after so many is struck
+EVERY = {} if ALL else {("train", "write"): 4}  # of many alike, one after so many is struck
 
 
 def modes(stage: str) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, execute
-from tests.faults.damage import OTHER_TYPES
+from tests.faults.damage import EVERY, OTHER_TYPES
 from tests.faults.prepared import ENVIRONMENT, STAGES
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
-# Bits of each file that flip: plot reads many files, and draws for a second what it can draw
-FLIPS = {"plot": 2, "train": 25, "evaluate": 25}
+# Bits of each file that flip: plot reads many files, TensorFlow takes its time
+FLIPS = {"plot": 6, "train": 12, "evaluate": 12}
 
 
 def strike(stage: str, folder: Path, flips: int) -> None:
@@ -23,8 +23,9 @@ def strike(stage: str, folder: Path, flips: int) -> None:
     assert done.code == 0, done.err
     result = json.loads(done.out.splitlines()[-1])
     assert result["problems"] == []
-    assert min(result["struck"].values()) > len(OTHER_TYPES)  # and a short file's every byte
-    assert max(result["struck"].values()) > flips
+    every = EVERY.get(stage, 1)
+    assert min(result["struck"].values()) > len(OTHER_TYPES) / every  # a short file's every byte
+    assert max(result["struck"].values()) > flips / every
 
 
 @pytest.mark.parametrize("stage", ["download"])

@@ -27,6 +27,12 @@ MODEL = Path("models/model.keras")
 REPORTS = Path("reports/train")
 
 
+def quick_first(cases: list[Any]) -> list[Any]:
+    """The cases of a test, of which the quick tests take the first."""
+    rest = (case if isinstance(case, tuple) else (case,) for case in cases[1:])
+    return [cases[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in rest)]
+
+
 def history() -> list[dict[str, float]]:
     with (REPORTS / "history.csv").open() as stream:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
@@ -131,7 +137,7 @@ def test_operations_are_deterministic_where_a_gpu_computes_unless_that_is_given_
     assert {name: outputs()[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+@pytest.mark.parametrize("monitor", quick_first(["val_loss", "val_accuracy"]))
 def test_the_best_epoch_is_kept(
     monitor: str, overfitting: Any, run_stage: Callable[[str], Any]
 ) -> None:
@@ -194,7 +200,7 @@ def test_momentum_is_handed_to_the_optimizer(ready: Any, run_stage: Callable[[st
     assert metrics()["train_loss"] < 0.9 * plain
 
 
-@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize("keep", quick_first(["best", "last"]))
 def test_with_an_average_validation_and_model_are_those_of_the_averaged_weights(
     keep: str, overfitting: Any, run_stage: Callable[[str], Any]
 ) -> None:
@@ -282,11 +288,7 @@ def test_a_training_in_16_bits_has_logits_in_float32(
 
 @pytest.mark.parametrize(
     ("network", "precision"),
-    [
-        ("mlp", "float16"),
-        ("cnn", "bfloat16"),
-        pytest.param("cnn", "float16", marks=pytest.mark.slow),
-    ],
+    quick_first([("mlp", "float16"), ("cnn", "bfloat16"), ("cnn", "float16")]),
 )
 def test_a_training_in_16_bits_makes_a_model_in_float32(
     network: str, precision: str, ready: Any, run_stage: Callable[[str], Any]
@@ -318,13 +320,15 @@ def test_a_training_in_16_bits_makes_a_model_in_float32(
 
 @pytest.mark.parametrize(
     "augmentation",
-    [
-        {"flip_vertical": True},
-        {"brightness": 0.5},
-        {"contrast": 0.9},
-        {"mixup": 1},
-        {"cutmix": 1},
-    ],
+    quick_first(
+        [
+            {"mixup": 1},
+            {"flip_vertical": True},
+            {"brightness": 0.5},
+            {"contrast": 0.9},
+            {"cutmix": 1},
+        ]
+    ),
     ids=str,
 )
 def test_an_augmentation_changes_what_is_trained_on(
@@ -338,7 +342,7 @@ def test_an_augmentation_changes_what_is_trained_on(
     assert scores("validation")[0] == pytest.approx(metrics()["val_loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("fill", ["white", "edge"])
+@pytest.mark.parametrize("fill", quick_first(["edge", "white"]))
 def test_what_fills_the_gaps_changes_what_is_trained_on(
     fill: str, ready: Any, run_stage: Callable[[str], Any]
 ) -> None:
@@ -351,7 +355,9 @@ def test_what_fills_the_gaps_changes_what_is_trained_on(
 
 @pytest.mark.parametrize(
     "augmentation",
-    [{"flip_vertical": True, "flip": True}, {"brightness": 0.5}, {"mixup": 1}, {"shift": 1}],
+    quick_first(
+        [{"shift": 1}, {"flip_vertical": True, "flip": True}, {"brightness": 0.5}, {"mixup": 1}]
+    ),
     ids=str,
 )
 def test_augmented_images_are_kept_beside_the_originals(
@@ -390,12 +396,6 @@ def interrupt_and_run_again(
         assert "enough for a test" in run_stage("train").message
     resumed = train(ready, run_stage)
     assert "Going on after epoch 2" in resumed.out
-
-
-def quick_first(cases: list[Any]) -> list[Any]:
-    """The cases of a test, of which the quick tests take the first."""
-    rest = (case if isinstance(case, tuple) else (case,) for case in cases[1:])
-    return [cases[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in rest)]
 
 
 INTERRUPTED: list[dict[str, Any]] = [
@@ -505,7 +505,7 @@ def test_none_starts_from_none_though_a_file_of_an_entry_before_lies_there(
     assert outputs() == expected
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", quick_first(["float32", "bfloat16"]))
 def test_frozen_layers_are_trained_when_the_frozen_epochs_are_over(
     precision: str, ready: Any, run_stage: Callable[[str], Any]
 ) -> None:

@@ -99,7 +99,9 @@ def test_whatever_the_streams_are_the_work_is_done(
     name: str, ready: Ready, undisturbed: Callable[[str], Tree]
 ) -> None:
     expected = undisturbed(name)
-    for streams, shell in STRANGE_STREAMS.items():
+    # TensorFlow takes its time to start: the two stages that import it share the streams
+    part = {"train": slice(0, None, 2), "evaluate": slice(1, None, 2)}.get(name, slice(None))
+    for streams, shell in [*STRANGE_STREAMS.items()][part]:
         folder = ready(name)
         done = stage(name, folder, shell)
         assert (done.code, "Traceback" in done.err) == (0, False), (streams, done)
@@ -150,7 +152,7 @@ def test_ctrl_c_and_a_failing_disk_among_the_imports(
     folder = ready(name)
     before = outputs(name, folder)
     own = [module for module in modules if module.startswith("stages.")]
-    few = [own[0], own[-1], *modules[:: max(1, len(modules) // 6)]]
+    few = [own[0], own[-1], *modules[:: max(1, len(modules) // 4)]]
     swallowed = [f"swallow:{module}" for module in (own[-1], modules[-1])]
     for fault in dict.fromkeys([*(f"interrupt:{module}" for module in few), *swallowed]):
         done = struck(name, folder, fault)
