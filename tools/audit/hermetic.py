@@ -58,10 +58,10 @@ def _run(
     before = _state(room)
     runner = Path(__file__).with_name("room.py")
     options = pipeline.options(stage.command)
-    command = [sys.executable, *options, str(runner), str(folder / "seen")]
-    command += [stage.module.replace("/", "."), *pipeline.arguments(stage.command)]
-    if not stage.network and (unshare := _unshare()):
-        command = [*unshare, *command]
+    apart = _apart(stage.network)
+    command = [*apart, sys.executable, *options, str(runner), str(folder / "seen")]
+    command += ["apart" if apart else "here", stage.module.replace("/", ".")]
+    command += pipeline.arguments(stage.command)
     done = subprocess.run(  # noqa: S603 a stage of dvc.yaml
         command,
         cwd=room,
@@ -276,9 +276,15 @@ def _differing(real: Path, made: Path) -> Iterator[str]:
             yield name
 
 
-def _unshare() -> list[str]:
-    """The words before a command that leave it without a network, and free to rename its host."""
-    words = ["unshare", "--net", "--uts", "--map-root-user"]
+def _apart(network: bool) -> list[str]:
+    """The words before a command that let it rename its host, and leave it without a network.
+
+    None where the system does not allow it.
+
+    Args:
+        network: Whether it keeps the network.
+    """
+    words = ["unshare", "--uts", "--map-root-user", *([] if network else ["--net"])]
     if not shutil.which("unshare"):
         return []
     done = subprocess.run([*words, "true"], capture_output=True, check=False)  # noqa: S603

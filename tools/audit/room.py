@@ -1,11 +1,10 @@
-"""One stage in the room of the hermetic run: ``python room.py RECORD MODULE ...``.
+"""One stage in the room of the hermetic run: ``python room.py RECORD apart|here MODULE ...``.
 
 Written to RECORD when it ends: what it touched, the modules of other origin that were loaded, and
 what was opened or listed elsewhere than in the room, in Python's and in the system's folders. It
 is run as a script, so that nothing of the repository but the room is on the path.
 """
 
-import contextlib
 import json
 import os
 import runpy
@@ -69,22 +68,22 @@ class Backwards:
         """Does nothing: all was read."""
 
 
-def rearrange() -> None:
-    """Lists folders backwards, and gives the host another name where that is allowed."""
+def rearrange(apart: bool) -> None:
+    """Lists folders backwards, and gives the host another name where it is a host of its own."""
     listdir, scandir = os.listdir, os.scandir
     os.listdir = lambda path=".": sorted(listdir(path), reverse=True)  # type: ignore[assignment]
     os.scandir = lambda path=".": Backwards(scandir(path))  # type: ignore[assignment]
-    with contextlib.suppress(OSError, AttributeError):
+    if apart:
         socket.sethostname("room")
 
 
-def main(record: str, module: str, *arguments: str) -> None:
+def main(record: str, place: str, module: str, *arguments: str) -> None:
     """Runs the stage."""
     sys.orig_argv[:] = [sys.executable, "-m", module]
     sys.argv[1:] = arguments
     sys.path[0] = ROOM
     outside = watch()
-    rearrange()
+    rearrange(place == "apart")
     from stages.lib.core import config, enforcement
 
     # A section is known though its stage is not in the room

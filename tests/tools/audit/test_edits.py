@@ -5,6 +5,7 @@ import importlib
 import os
 import pickle
 import shutil
+import socket
 import sqlite3
 import sys
 import tarfile
@@ -295,6 +296,14 @@ def test_debuggers_and_profilers_are_no_false_alarm(small: Path, words: list[str
     done = execute(command, small)
     assert "ERROR: stages/small.py:14: opens assets/x.csv" in done.err
     assert not (small / "out.txt").exists()
+
+
+def test_the_host_keeps_its_name(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = socket.gethostname()
+    assert run(small).code == 0
+    monkeypatch.setattr(hermetic, "_apart", lambda _: [])  # as where `unshare` is not allowed
+    assert hermetic.check(small) == ([], [])
+    assert socket.gethostname() == name
 
 
 def test_a_folder_of_python_called_as_a_debugger_is_no_way_round(
