@@ -286,6 +286,11 @@ def _warnings(side: Side) -> list[str]:
             f"Trainings of {side.name} with seed {seeds} are left out: DVC's cache has no usable "
             "predictions of theirs."
         )
+    if side.again:
+        found.append(
+            f"The predictions of {side.name} are those of its training made again here: neither "
+            "DVC's cache nor a remote has those that dvc.lock recorded."
+        )
     if isinstance(side.pending, Unknown):
         found.append(
             f"Whether the results of {side.name} are up to date is not known: "
@@ -293,7 +298,7 @@ def _warnings(side: Side) -> list[str]:
         )
     if not isinstance(side.labels, Unknown) and not isinstance(side.metrics, Unknown):
         counted, stated = float(side.labels.correct.mean()), side.metrics.get("accuracy")
-        if stated is not None and abs(counted - stated) > 1e-5:
+        if stated is not None and abs(counted - stated) > 1e-5 and not side.again:
             found.append(
                 f"The results of {side.name} contradict each other: {stated:.4%} are correct by "
                 f"{sides.METRICS}, {counted:.4%} by {sides.PREDICTIONS}; the latter was tested."

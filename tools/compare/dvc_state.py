@@ -80,7 +80,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is not valid, or holds something else.
     """
-    content = yaml_file.parse(text, path.as_posix())
+    content = yaml_file.parse(text, path.as_posix(), by_dvc=True)
     return content if isinstance(content, dict) else {}
 
 

@@ -101,6 +101,8 @@ class Side:
         trainings: Those of this side's own training, then those of other seeds, by seed; none
             where its own are not known.
         lost: Seeds that were trained and whose predictions are no longer in the cache.
+        again: Whether the labels are those of its training made again here, as neither the cache
+            nor a remote has those that dvc.lock recorded.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Side:
     labels: Labels | Unknown
     trainings: dict[int, Labels]
     lost: list[int]
+    again: bool = False
 
 
 def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
@@ -145,6 +148,9 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
     labels = known(lambda: read_labels(fetch(PREDICTIONS)))
     measures = known(lambda: _read_measures(fetch(MEASURES)))
     trained, lost = _trainings(lock, labels)
+    again = isinstance(labels, Unknown) and bool(trained)
+    if again:  # the first is that of its own seed
+        labels = next(iter(trained.values()))
     versions = known(lambda: dvc_state.flatten(config.read(of(ENVIRONMENT))))
     return Side(
         name=name,
@@ -164,6 +170,7 @@ def read(name: str, folder: Path, fetch: Callable[[str], Path]) -> Side:
         labels=labels,
         trainings=trained,
         lost=lost,
+        again=again,
     )
 
 
@@ -215,26 +222,32 @@ def _trainings(
     lock: dvc_state.Lock | Unknown, labels: Labels | Unknown
 ) -> tuple[dict[int, Labels], list[int]]:
     """The labels by seed, a side's own first, and the seeds whose predictions are lost."""
-    if isinstance(labels, Unknown):
-        return {}, []
     own = None if isinstance(lock, Unknown) else trainings.own_seed(lock, MODEL)
     if isinstance(lock, Unknown) or own is None:
-        return {-1: labels}, []
-    known, lost = {own: labels}, []
+        return ({} if isinstance(labels, Unknown) else {-1: labels}), []
     try:
-        others = trainings.find(lock, MODEL, PREDICTIONS, dvc_state.cache_folder())
+        found = trainings.find(lock, MODEL, PREDICTIONS, dvc_state.cache_folder())
     except UserError:
-        return known, []
-    for each in others:
-        try:
-            other = read_labels(each.predictions) if each.predictions else None
-        except UserError:
-            other = None
-        if other is not None and np.array_equal(other.actual, labels.actual):
-            known[each.seed] = other
-        else:
-            lost.append(each.seed)
-    return known, lost
+        found = []
+    seeds = {each.seed: _predicted(each) for each in found}
+    first = seeds.pop(own, None)
+    first = first if isinstance(labels, Unknown) else labels
+    if first is None:
+        return {}, []
+    fit = {
+        seed: other
+        for seed, other in seeds.items()
+        if other is not None and np.array_equal(other.actual, first.actual)
+    }
+    return {own: first, **fit}, [seed for seed in seeds if seed not in fit]
+
+
+def _predicted(training: trainings.Training) -> Labels | None:
+    """What a training predicts; None where its predictions are lost."""
+    try:
+        return read_labels(training.predictions) if training.predictions else None
+    except UserError:
+        return None
 
 
 def read_labels(path: Path) -> Labels:

@@ -2,7 +2,8 @@
 
 DVC keeps a record of each stage that it ever ran, by its inputs. A training belongs to a side when
 its record differs from the side's dvc.lock in the seed and nowhere else; its predictions are those
-that the side's evaluation, as dvc.lock has it, made of that model.
+that the side's evaluation, as dvc.lock has it, made of that model. Of the lock's own seed there is
+another one where a processor that gives other bits made it again.
 """
 
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ def own_seed(lock: Lock, model: str) -> int | None:
 
 
 def find(lock: Lock, model: str, predictions: str, cache: Path) -> list[Training]:
-    """The trainings of other seeds than the lock's own, by seed.
+    """The trainings of the lock's own seed that are not the lock's, and of others, by seed.
 
     Args:
         lock: The side's dvc.lock.
@@ -52,8 +53,9 @@ def find(lock: Lock, model: str, predictions: str, cache: Path) -> list[Training
     scored: dict[object, str] = {}
     for run in _runs(cache, {model, predictions}):
         seed = run.inputs.get(SEED)
-        if isinstance(seed, int) and seed != own and _same(run, trains, SEED):
-            models.setdefault(seed, set()).add(run.outputs[model])
+        if isinstance(seed, int) and _same(run, trains, SEED):
+            if (seed, run.outputs[model]) != (own, trains.outputs[model]):
+                models.setdefault(seed, set()).add(run.outputs[model])
         elif _same(run, scores, model):
             scored[run.inputs[model]] = run.outputs[predictions]
     return [

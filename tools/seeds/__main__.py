@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib.core import config, yaml_file
+from stages.lib.core import config, pipeline, yaml_file
 from stages.lib.core.errors import UserError
 from stages.lib.wording import percent
 from tools.compare import dvc_state, evidence, revisions, scores, sides
@@ -71,6 +71,7 @@ def _run(count: int, revision: str | None, jobs: int) -> None:
         folders = [Path(temporary) / str(at) for at in range(1, min(jobs, count) + 1)]
         try:
             _copy(base.commit if base else None, folders[0])
+            _forget_lost(folders[0], cache)
             seeds = _seeds(folders[0], count)
             for folder in folders[1:]:
                 shutil.copytree(folders[0], folder)
@@ -101,6 +102,18 @@ def _copy(commit: str | None, folder: Path) -> None:
             f"{commit[:7] if commit else Path.cwd()}: expected dvc.yaml and .dvc, found neither or "
             "one.\nRun this from the top folder of the project."
         )
+
+
+def _forget_lost(folder: Path, cache: Path) -> None:
+    """Removes a copy's dvc.lock that names predictions which the cache does not have.
+
+    By it DVC would run the stages again, though the run cache has what they made here.
+    """
+    path = folder / pipeline.LOCK
+    lock = dvc_state.read_lock(path) if path.is_file() else {}
+    digest = dvc_state.output(lock, sides.PREDICTIONS)
+    if digest and not (cache / "files" / "md5" / digest[:2] / digest[2:]).is_file():
+        path.unlink()
 
 
 def _share_cache(folder: Path, cache: Path) -> None:

@@ -139,7 +139,7 @@ class Repository:
         cached.parent.mkdir(parents=True, exist_ok=True)
         cached.write_bytes(content)
 
-    def train_more(self, *runs: Run) -> None:
+    def train_more(self, *runs: Run, first: int = 2) -> None:
         """Puts trainings with the seeds 2, 3, ... into the run cache, beside what is there."""
         lock = yaml.safe_load((self.path / "dvc.lock").read_text(encoding="utf-8"))["stages"]
         files = {
@@ -147,7 +147,7 @@ class Repository:
             for stage in ("train", "evaluate")
             for name in _PIPELINE[stage][2]
         }
-        for seed, run in enumerate(runs, start=2):
+        for seed, run in enumerate(runs, start=first):
             self.write_outputs(run)
             for stage in ("train", "evaluate"):
                 entry = {**lock[stage], "outs": [self.hashed(n) for n in _PIPELINE[stage][2]]}

@@ -244,6 +244,22 @@ def test_predictions_of_other_seeds_that_were_dropped_are_named_on_both_sides(
     assert f"Trainings of {base} with seed 2, 3 are left out" in found.report
 
 
+def test_where_no_cache_has_the_recorded_predictions_those_made_again_here_count(
+    made: Repository,
+) -> None:
+    made.train_more(*few(20, 21), first=1)  # of seed 1 too, with other bits than dvc.lock has
+    base = made.commit("Base")
+    recorded = (made.path / "reports/evaluate/predictions.csv").read_bytes()
+    digest = hashlib.md5(recorded).hexdigest()
+    (made.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink(missing_ok=True)
+    made.put(Run(wrong(0, 2), train={"epochs": 4}))
+    made.train_more(*few(1, 2))
+    found = made.compare("--json", "--no-images", base)
+    assert found.json["trainings"] == {"before": [1, 2], "after": [1, 2, 3]}
+    assert found.json["verdict"] == "better"
+    assert f"The predictions of {base[:7]} are those of its training made again here" in found.err
+
+
 def test_another_test_set_is_no_comparison_however_many_trainings(made: Repository) -> None:
     other = [Run(run.wrong, dataset="birds", train={"epochs": 4}) for run in few(2, 1, 2)]
     made.train_more(*few(20, 21))
