@@ -73,10 +73,11 @@ EXPERIMENTS = [
     "dvc exp remove three",
 ]
 PULL_REQUEST = [
-    "python -m tools.seeds 3 && python -m tools.seeds 3 main",
+    "python -m tools.seeds 3 && python -m tools.seeds 3 HEAD",
+    "python -m tools.compare HEAD",
+    "python -m tools.seeds 3 && python -m tools.seeds 3 HEAD && python -m tools.compare HEAD",
+    "python -m tools.seeds 3 && python -m tools.seeds 3 $(git merge-base HEAD origin/main)",
     "python -m tools.compare",
-    "python -m tools.seeds 3 && python -m tools.seeds 3 main && python -m tools.compare",
-    "python -m tools.seeds 3 && python -m tools.seeds 3 origin/main",
     "python -m tools.compare --no-images",
     "python -m tools.compare --fail-if-worse",
     "python -m tools.compare origin/main",
@@ -145,6 +146,7 @@ ELSEWHERE = {
     + "test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees",
     "dvc exp run --queue -S 'model.mlp.dropout=0.0,0.2,0.4' && dvc queue start": BY_TEST
     + "test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees",
+    "dvc queue status": BY_TEST + "test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees",
     "dvc queue start --jobs 4": BY_TEST
     + "test_a_queue_of_two_workers_with_kills_and_what_dvc_gc_frees",
     "python -m tests.faults.counts": BY_TEST + "test_the_faults_of_every_stage_are_listed",
@@ -206,7 +208,7 @@ REASONS = {  # why nobody runs it here
     "a pattern, of which another line has a case": [
         "cp recipes/NAME.yaml params.yaml && dvc repro",
         "dvc remote add -d NAME URL",
-        "dvc commit -f STAGE",
+        "dvc checkout STAGE && dvc commit -f STAGE",
         "dvc add data/own/new.zip: …",
         "git clone",
         "git init",
