@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--margin",
         metavar="POINTS",
-        help="fail unless the interval excludes a loss of that many points of accuracy",
+        help="exit 1 if the loss of accuracy is surely that many points, 3 if that is not known",
     )
     parser.add_argument(
         "--at-least",
