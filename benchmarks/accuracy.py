@@ -27,6 +27,9 @@ from stages.lib.core import files
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "benchmarks/accuracy.csv"
 TABLE = ROOT / "benchmarks/accuracy.md"
+PUBLISHED = """\
+R2 and R3 print no test accuracy: 0.883 is of Fashion-MNIST's own README. 0.9921 was measured on
+images that R5 watches while it trains ([docs/recipes.md](../docs/recipes.md))."""
 STAGES = ("download", "normalize", "train", "evaluate")
 HEADER = ["recipe", "seed", "key", "accuracy", "loss", "parameters", "seconds", "machine"]
 
@@ -138,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     rows.sort(key=lambda row: (row["recipe"], int(row["seed"])))
                     files.write_csv(ROWS, HEADER, [[row[name] for name in HEADER] for row in rows])
                     print(f"{recipe}, seed {seed}: done", flush=True)
-    text = f"{table(rows)}\n\n{machines(rows)}\n"
+    text = f"{table(rows)}\n\n{PUBLISHED}\n\n{machines(rows)}\n"
     files.write_text(TABLE, text)
     print(text)
 
