@@ -157,9 +157,12 @@ def _limit(of: Comparison, name: str, bound: Bound, limit: float) -> Check:
     if isinstance(value, Unknown) or of.outdated:
         why = value.reason if isinstance(value, Unknown) else of.reason
         return Check("not known", f"{asked}: {why}")
-    kept = value >= limit if bound == "at_least" else value <= limit
-    digits = next(n for n in range(4, 18) if (round(value, n) < limit) == (value < limit))
-    return Check("pass" if kept else "fail", f"{asked}: {value:.{digits}f}")
+
+    def keeps(number: float) -> bool:
+        return number >= limit if bound == "at_least" else number <= limit
+
+    digits = next(n for n in range(4, 18) if keeps(round(value, n)) == keeps(value))
+    return Check("pass" if keeps(value) else "fail", f"{asked}: {value:.{digits}f}")
 
 
 def _refuse_senseless(of: Comparison, name: str, bound: Bound, limit: float) -> None:

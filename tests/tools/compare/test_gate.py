@@ -69,6 +69,12 @@ def test_a_value_is_shown_on_its_side_of_the_limit() -> None:
         assert f"{found.status}: {found.says.rpartition(': ')[2]}" == says
 
 
+def test_a_value_above_a_ceiling_is_shown_above_it() -> None:
+    side = SimpleNamespace(trainings={}, metrics={"loss": 0.30001}, measures=[])
+    found = gate._limit(SimpleNamespace(after=side, outdated=""), "loss", "at_most", 0.3)  # type: ignore[arg-type]
+    assert (found.status, found.says) == ("fail", "loss must be at most 0.3: 0.30001")
+
+
 def test_classes_of_long_names_are_told_apart() -> None:
     actual = np.array([0, 1, 1])
     training = SimpleNamespace(actual=actual, correct=actual < 1, num_classes=2)
