@@ -125,6 +125,35 @@ def test_what_was_made_here_counts_where_the_lock_has_other_bits(project: Path) 
     assert runs(project) == [1]
 
 
+def test_an_evaluation_may_depend_on_the_folder_of_the_model(project: Path) -> None:
+    pipeline = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
+    pipeline["stages"]["evaluate"]["deps"] = ["evaluate.py", "models"]
+    write(project / "dvc.yaml", pipeline)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
+    assert seeds.main(["2"]) == 0
+    lock = dvc_state.read_lock(project / "dvc.lock")
+    found = trainings.find(lock, sides.MODEL, sides.PREDICTIONS, dvc_state.cache_folder())
+    assert [(each.seed, each.predictions is not None) for each in found] == [(2, True)]
+
+
+def test_an_evaluation_may_read_the_model_through_another_stage(project: Path) -> None:
+    pipeline = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
+    copy = "import shutil; shutil.copy('models/model.keras', 'copy')"
+    python = Path(sys.executable).as_posix()
+    pipeline["stages"]["copy"] = {
+        "cmd": f'"{python}" -c "{copy}"',
+        "deps": ["models/model.keras"],
+        "outs": ["copy"],
+    }
+    pipeline["stages"]["evaluate"]["deps"] = ["evaluate.py", "copy"]
+    write(project / "dvc.yaml", pipeline)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
+    assert seeds.main(["2"]) == 0
+    lock = dvc_state.read_lock(project / "dvc.lock")
+    found = trainings.find(lock, sides.MODEL, sides.PREDICTIONS, dvc_state.cache_folder())
+    assert found == [trainings.Training(2, None)]
+
+
 @pytest.mark.slow
 def test_what_dvc_gc_drops_is_known_to_be_lost_and_trained_again(project: Path) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)

@@ -6,6 +6,8 @@ that the side's evaluation, as dvc.lock has it, made of that model. Of the lock'
 another one where a processor that gives other bits made it again.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +51,16 @@ def find(lock: Lock, model: str, predictions: str, cache: Path) -> list[Training
     trains, scores, own = _maker(lock, model), _maker(lock, predictions), own_seed(lock, model)
     if trains is None or scores is None or own is None:
         return []
+    read = _read_as(scores, model)
     models: dict[int, set[str]] = {}
     scored: dict[object, str] = {}
     for run in _runs(cache, {model, predictions}):
         seed = run.inputs.get(SEED)
         if isinstance(seed, int) and _same(run, trains, SEED):
             if (seed, run.outputs[model]) != (own, trains.outputs[model]):
-                models.setdefault(seed, set()).add(run.outputs[model])
-        elif _same(run, scores, model):
-            scored[run.inputs[model]] = run.outputs[predictions]
+                models.setdefault(seed, set()).add(_digest(run, read))
+        elif read in run.inputs and _same(run, scores, read):
+            scored[run.inputs[read]] = run.outputs[predictions]
     return [
         Training(seed, _cached(cache, sorted(scored[each] for each in digests if each in scored)))
         for seed, digests in sorted(models.items())
@@ -66,6 +69,27 @@ def find(lock: Lock, model: str, predictions: str, cache: Path) -> list[Training
 
 def _maker(lock: Lock, path: str) -> Stage | None:
     return next((stage for stage in lock.values() if path in stage.outputs), None)
+
+
+def _read_as(scores: Stage, model: str) -> str:
+    """The input by which an evaluation has the model: its file, or a folder that it is in.
+
+    It is the file as well where a stage between the two reads it: then no evaluation is found.
+    """
+    folders = [folder.as_posix() for folder in Path(model).parents]
+    return next((path for path in (model, *folders) if path in scores.inputs), model)
+
+
+def _digest(run: Stage, path: str) -> str:
+    """The hash of an output, or that which DVC gives to a folder of nothing but outputs."""
+    if path in run.outputs:
+        return run.outputs[path]
+    inside = {each: md5 for each, md5 in run.outputs.items() if each.startswith(f"{path}/")}
+    listing = [
+        {"md5": md5, "relpath": each.removeprefix(f"{path}/")}
+        for each, md5 in sorted(inside.items())
+    ]
+    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _same(run: Stage, stage: Stage, but: str) -> bool:
