@@ -204,16 +204,19 @@ def _tell(of: Comparison, note: str, as_json: bool) -> None:
     elif isinstance(of.test, Test) and of.test.fixed is not None and of.test.broken is not None:
         numbers = f"{len(of.test.fixed)} fixed, {len(of.test.broken)} broken"
         print(f"{numbers}, p = {of.test.p_value:.3g} (McNemar's exact test)", file=out)
-        print(
-            f"One training on a side: `{comparison.MORE}` trains more, so that seeds count",
-            file=out,
-        )
+        print(f"One training on a side: {_more(of)} trains more, so that seeds count", file=out)
     elif isinstance(of.test, Test):
         numbers = f"By totals alone, p = {of.test.p_value:.3g} (Fisher's exact test)"
         print(f"{numbers}: {of.test.why_unpaired}", file=out)
     for warning in [*of.warnings, *([note] if note else [])]:
         print(f"WARNING: {warning}", file=sys.stderr)
     print(f"More in {PAGE.as_posix()}", file=out)
+
+
+def _more(of: Comparison) -> str:
+    """The command that trains more on the side that has one training, or both commands."""
+    sides_of = ((of.after, comparison.MORE), (of.before, f"{comparison.MORE} {of.before.name}"))
+    return " and ".join(f"`{more}`" for side, more in sides_of if len(side.trainings) < 2)
 
 
 if __name__ == "__main__":
