@@ -20,7 +20,7 @@ import yaml
 from stages.lib.core import pipeline, yaml_file
 from stages.lib.core.enforcement import CATALOGUES
 from stages.lib.core.errors import UserError
-from tools.audit import configuration, history, lock, observed, repair, rules, sources
+from tools.audit import configuration, history, lock, mend, observed, repair, rules, sources
 from tools.audit.finding import Change, Finding
 
 ROOT = Path(__file__).parents[2]
@@ -1240,3 +1240,34 @@ def test_a_file_in_a_folder_that_dvc_keeps_is_pulled(locked: Small) -> None:
     locked.edit("dvc.lock", "path: data/numbers\n", "path: data/numbers/one.txt\n")
     shutil.rmtree(locked.path / "data/numbers")
     locked.fails("data/numbers/one.txt is missing: run `dvc checkout`", option=("--lock",))
+
+
+def test_mend_removes_a_changed_file_of_a_folder_with_the_cache_elsewhere(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(mend, "_cache", lambda _: cache)
+    for name in ("one", "two"):
+        small.write(f"made/{name}.txt", name)
+    digest = lock.digest(small.path, "made")
+    sums = {name: lock.digest(small.path, f"made/{name}.txt") for name in ("one", "two")}
+    listing = [{"md5": md5, "relpath": f"{name}.txt"} for name, md5 in sums.items()]
+    (cache / digest[:2]).mkdir()
+    (cache / digest[:2] / digest[2:]).write_text(json.dumps(listing, sort_keys=True))
+    outs = f"outs: [{{path: made, md5: {digest}}}]"
+    small.write("dvc.lock", f"schema: '2.0'\nstages:\n  scale: {{cmd: none, {outs}}}\n")
+    small.write("made/two.txt", "changed")
+    assert "made/two.txt: removed" in small.passes("--mend")
+    assert (small.path / "made/one.txt").is_file()
+    assert not (small.path / "made/two.txt").exists()
+
+
+def test_mend_removes_a_changed_folder_of_which_no_cache_has_the_list(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setattr(mend, "_cache", lambda _: tmp_path_factory.mktemp("cache"))
+    small.write("made/one.txt", "changed")
+    outs = f"outs: [{{path: made, md5: {'0' * 32}.dir}}]"
+    small.write("dvc.lock", f"schema: '2.0'\nstages:\n  scale: {{cmd: none, {outs}}}\n")
+    assert "made: removed" in small.passes("--mend")
+    assert not (small.path / "made").exists()
