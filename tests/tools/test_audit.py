@@ -1271,3 +1271,20 @@ def test_mend_removes_a_changed_folder_of_which_no_cache_has_the_list(
     small.write("dvc.lock", f"schema: '2.0'\nstages:\n  scale: {{cmd: none, {outs}}}\n")
     assert "made: removed" in small.passes("--mend")
     assert not (small.path / "made").exists()
+
+
+@pytest.mark.parametrize("option", [(), ("--lock",)])
+def test_a_stage_that_is_not_understood_ends_no_audit(
+    locked: Small, option: tuple[str, ...]
+) -> None:
+    text = "  each:\n    matrix: {x: [a]}\n    cmd: echo ${item.x}\n"
+    locked.edit("dvc.yaml", "  scale:\n", f"{text}  scale:\n")
+    locked.fails("each: `matrix` is not understood by the audit", option=option)
+
+
+def test_a_key_that_is_gone_from_a_whole_file_of_parameters_is_stale() -> None:
+    params = {("environment.yaml", "gone"): "1"}
+    stage = pipeline.Stage("a", "", "", (), (("environment.yaml", ""),), ())
+    entry = pipeline.Entry("", params=params)
+    found = [stale.why for stale in lock._params(ROOT, stage, entry, {})]
+    assert "parameter environment.yaml: gone is gone" in found

@@ -84,11 +84,14 @@ def compare(root: Path) -> list[Stale]:
         if name.partition("@")[0] not in stages
     ]
     for name, stage in stages.items():
-        if name in entries:
+        if stage.strange:
+            what = f"`{stage.strange}` is not understood by the audit"
+            found.append(Stale(name, what, step="run `dvc status`, which says whether it is stale"))
+        elif name in entries:
             for rule in RULES:
                 found += rule(root, stage, entries[name], params)
             found += _inputs(root, stage, entries[name], params, outs)
-        elif not stage.strange:
+        else:
             found.append(Stale(name, f"is not in {LOCK}"))
     return found
 
@@ -110,7 +113,9 @@ def _params(root: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -
     for file, template in stage.params:
         content = configuration.load(root, file)
         key = pipeline.resolve(template, params)
-        for name in [key] if key else content:  # without a key it is all of the file
+        recorded = [name for other, name in entry.params if other == file]
+        # Without a key it is all of the file, and what was in it
+        for name in [key] if key else dict.fromkeys([*content, *recorded]):
             label = f"parameter {file}: {name}"
             if (file, name) not in entry.params:
                 yield Stale(stage.name, f"{label} is not in {LOCK}")
