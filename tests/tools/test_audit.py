@@ -1288,3 +1288,19 @@ def test_a_key_that_is_gone_from_a_whole_file_of_parameters_is_stale() -> None:
     entry = pipeline.Entry("", params=params)
     found = [stale.why for stale in lock._params(ROOT, stage, entry, {})]
     assert "parameter environment.yaml: gone is gone" in found
+
+
+def test_a_stage_may_write_bytes_that_are_no_utf_8(small: Small) -> None:
+    words = "import sys\nsys.stderr.buffer.write(b'caf\\xe9\\n')\n"
+    small.edit("stages/count.py", "\n", f"\n{words}")
+    small.passes()
+
+
+def test_the_python_path_of_the_user_is_kept(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("theirs")
+    (folder / "theirs_alone.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    small.edit("stages/count.py", "\n", "\nimport theirs_alone\n")
+    assert "No module named" not in small.audit()[1]

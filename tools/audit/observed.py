@@ -57,7 +57,12 @@ def observe(
     """
     given = {"root": str(root), "commands": dict(commands), "texts": dict(texts)}
     here = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(here)])}
+    theirs = [path for path in [os.environ.get("PYTHONPATH")] if path]
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": os.pathsep.join([str(root), str(here), *theirs]),
+    }
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "answer"
         done = subprocess.run(  # noqa: S603 own words
@@ -67,6 +72,7 @@ def observe(
             input=json.dumps({**given, "files": list(files)}),
             capture_output=True,
             encoding="utf-8",
+            errors="replace",  # a stage may write any bytes
             check=False,
         )
         if done.returncode or not record.is_file():
