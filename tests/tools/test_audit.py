@@ -20,7 +20,17 @@ import yaml
 from stages.lib.core import pipeline, yaml_file
 from stages.lib.core.enforcement import CATALOGUES
 from stages.lib.core.errors import UserError
-from tools.audit import configuration, history, lock, mend, observed, repair, rules, sources
+from tools.audit import (
+    configuration,
+    hermetic,
+    history,
+    lock,
+    mend,
+    observed,
+    repair,
+    rules,
+    sources,
+)
 from tools.audit.finding import Change, Finding
 
 ROOT = Path(__file__).parents[2]
@@ -1304,3 +1314,13 @@ def test_the_python_path_of_the_user_is_kept(
     monkeypatch.setenv("PYTHONPATH", str(folder))
     small.edit("stages/count.py", "\n", "\nimport theirs_alone\n")
     assert "No module named" not in small.audit()[1]
+
+
+def test_files_that_dvc_passes_over_are_no_difference(small: Small) -> None:
+    small.write(".dvcignore", ".DS_Store\n")
+    for side in ("real", "room"):
+        small.write(f"{side}/made/one.txt", side)
+    shutil.copyfile(small.path / ".dvcignore", small.path / "real/.dvcignore")
+    small.write("real/made/.DS_Store", "of the system")
+    found = hermetic._differing(small.path / "real", small.path / "room", "made")
+    assert list(found) == ["one.txt"]

@@ -69,6 +69,7 @@ def _run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
+        errors="replace",  # a stage may write any bytes
         check=False,
     )
     if done.returncode:
@@ -80,7 +81,7 @@ def _run(
         yield Finding(stage.name, what, step)
         return
     for out in stage.outs:
-        for path in _differing(root / out.path, room / out.path):
+        for path in _differing(root, room, out.path):
             yield Finding(
                 stage.name,
                 f"makes another {(Path(out.path) / path).as_posix()} of its deps alone",
@@ -259,8 +260,9 @@ def _disguised(content: Mapping[str, Any], pruned: Mapping[str, Any]) -> dict[st
     return entries
 
 
-def _differing(real: Path, made: Path) -> Iterator[str]:
-    """The files that are not the same on both sides, relative to the out."""
+def _differing(root: Path, room: Path, out: str) -> Iterator[str]:
+    """The files that DVC hashes and that are not the same on both sides, relative to the out."""
+    real, made = root / out, room / out
     if real.is_file():
         if recorded.md5(real) != recorded.md5(made):
             yield ""
@@ -271,7 +273,10 @@ def _differing(real: Path, made: Path) -> Iterator[str]:
         for path in side.rglob("*")
         if path.is_file()
     }
+    ignored = pipeline.ignored(root)
     for name in sorted(names):
+        if ignored(f"{out}/{name}"):
+            continue
         if recorded.md5(real / name) != recorded.md5(made / name):
             yield name
 
