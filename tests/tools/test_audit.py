@@ -1324,3 +1324,10 @@ def test_files_that_dvc_passes_over_are_no_difference(small: Small) -> None:
     small.write("real/made/.DS_Store", "of the system")
     found = hermetic._differing(small.path / "real", small.path / "room", "made")
     assert list(found) == ["one.txt"]
+
+
+def test_files_of_editors_are_passed_over() -> None:
+    passed_over = pipeline.ignored(ROOT)
+    for name in (".#a.py", "#a.py#", ".a.py.swo", ".a.py.swp", "a.py~"):
+        assert passed_over(f"stages/lib/core/{name}"), name
+    assert not passed_over("stages/lib/core/stage.py")
