@@ -271,10 +271,15 @@ def _totals(side: Side) -> tuple[int, int] | Unknown:
 
 
 def _outdated(side: Side) -> str:
-    """The stages before plot whose results are out of date, in words; plot makes no numbers."""
+    """The stages behind the predictions whose results are out of date, in words.
+
+    Those that dvc.lock knows: a new one makes a stage that reads of it out of date as well.
+    """
     if isinstance(side.pending, Unknown):
         return ""
-    names = [name for name in side.pending if name != "plot"]
+    lock = {} if isinstance(side.lock, Unknown) else side.lock
+    behind = dvc_state.behind(lock, sides.PREDICTIONS)
+    names = [name for name in side.pending if (name in behind if behind else name != "plot")]
     return f"dvc repro would run {', '.join(names)}" if names else ""
 
 

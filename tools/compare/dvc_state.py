@@ -108,6 +108,23 @@ def output(found: Lock, path: str) -> str | None:
     )
 
 
+def behind(found: Lock, path: str) -> set[str]:
+    """The stages that an output depends on, the one that makes it among them."""
+    makers: set[str] = set()
+    waiting = [path]
+    while waiting:
+        wanted = waiting.pop()
+        for name, stage in found.items():
+            near = (
+                pipeline.within(wanted, out) or pipeline.within(out, wanted)
+                for out in stage.outputs
+            )
+            if name not in makers and any(near):
+                makers.add(name)
+                waiting += stage.inputs
+    return makers
+
+
 def size(found: Lock, path: str) -> int | None:
     """The bytes of an output, if the lock says."""
     return next((stage.sizes[path] for stage in found.values() if path in stage.sizes), None)

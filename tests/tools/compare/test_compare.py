@@ -528,6 +528,19 @@ def test_results_that_are_out_of_date_are_not_judged(made: Repository) -> None:
     assert "<code>train</code> | **still has to run** | <code>train.epochs</code>" in found.report
 
 
+def test_a_stage_that_the_predictions_do_not_depend_on_may_be_out_of_date(made: Repository) -> None:
+    made.train_more(*few(11, 12))
+    base = made.commit("Base")
+    made.put(Run(wrong(0, 2), train={"epochs": 4}))
+    made.train_more(*few(2, 3))
+    (made.path / "side").mkdir()
+    (made.path / "side/in.txt").touch()
+    text = "stages:\n  tidy:\n    cmd: echo\n    deps: [in.txt]\n    outs: [tidy.txt]\n"
+    (made.path / "side/dvc.yaml").write_text(text, encoding="utf-8")
+    found = made.compare("--json", "--no-images", base, "--fail-if-worse")
+    assert (found.code, found.json["verdict"]) == (0, "better")
+
+
 def test_earlier_results_that_were_out_of_date_are_told(made: Repository) -> None:
     params = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
