@@ -280,7 +280,11 @@ def _outdated(side: Side) -> str:
     lock = {} if isinstance(side.lock, Unknown) else side.lock
     behind = dvc_state.behind(lock, sides.PREDICTIONS)
     names = [name for name in side.pending if (name in behind if behind else name != "plot")]
-    return f"dvc repro would run {', '.join(names)}" if names else ""
+    frozen = [name for name in names if dvc_state.FROZEN in side.pending[name]]
+    run = [name for name in names if name not in frozen]
+    parts = [f"dvc repro would run {', '.join(run)}"] if run else []
+    parts += [f"{name} is frozen and would run otherwise" for name in frozen]
+    return "; ".join(parts)
 
 
 def _warnings(side: Side) -> list[str]:

@@ -1,6 +1,7 @@
 """What DVC knows: outputs of any revision, which stages are out of date, which ones ran."""
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 from stages.lib.core import files, pipeline, yaml_file
 from stages.lib.core.errors import UserError
+from tools.audit import lock as audit
 from tools.lib.git import git
 
+FROZEN = "it is frozen"
 _ABSENT = ("deleted", "not in cache")  # an output that was not checked out; says nothing about age
 
 
@@ -157,6 +160,7 @@ def _change(
 def pending(folder: Path) -> dict[str, list[str]]:
     """The stages that DVC would run in a folder of the project, each with what changed.
 
+    Those that it would run if they were not frozen too, of which the first thing told is FROZEN.
     Outputs that were not checked out do not count: their hashes are in dvc.lock.
 
     Raises:
@@ -164,6 +168,7 @@ def pending(folder: Path) -> dict[str, list[str]]:
     """
     from dvc.repo import Repo  # type: ignore[import-untyped] # half a second
 
+    logging.getLogger("dvc.repo.status").setLevel(logging.ERROR)  # of frozen ones it says less
     here = folder.resolve() == Path.cwd().resolve()
     apart = {"core": {"no_scm": True, "site_cache_dir": str(folder / ".dvc" / "site")}}
     try:
@@ -172,7 +177,18 @@ def pending(folder: Path) -> dict[str, list[str]]:
     except Exception as error:  # whatever DVC, Git or a file system says
         raise UserError(f"DVC cannot say which stages are out of date: {reason(error)}") from None
     found = {str(name).rpartition(":")[2]: _causes(parts) for name, parts in status.items()}
-    return {name: causes for name, causes in found.items() if causes}
+    return {name: causes for name, causes in (found | _frozen(folder)).items() if causes}
+
+
+def _frozen(folder: Path) -> dict[str, list[str]]:
+    """The frozen stages that DVC would run otherwise, whose inputs it does not look at."""
+    stages = pipeline.load(folder) if (folder / pipeline.FILE).is_file() else {}
+    found: dict[str, list[str]] = {}
+    if any(stage.frozen for stage in stages.values()):
+        for stale in audit.compare(folder):
+            if stale.stage in stages and stages[stale.stage].frozen:
+                found.setdefault(stale.stage, [FROZEN]).append(stale.why)
+    return found
 
 
 def _causes(parts: list[Any]) -> list[str]:

@@ -541,6 +541,20 @@ def test_a_stage_that_the_predictions_do_not_depend_on_may_be_out_of_date(made: 
     assert (found.code, found.json["verdict"]) == (0, "better")
 
 
+def test_results_of_a_frozen_stage_that_is_out_of_date_are_not_judged(made: Repository) -> None:
+    base = made.commit("Base")
+    pipeline = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    pipeline["stages"]["train"]["frozen"] = True
+    Path("dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
+    assert made.compare("--json", "--no-images", base).json["verdict"] == "no difference"
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
+    found = made.compare("--fail-if-worse", "--no-images", base)
+    assert found.code == 3
+    assert "train is frozen and would run otherwise" in found.title
+    assert "it is frozen" in found.report
+
+
 def test_earlier_results_that_were_out_of_date_are_told(made: Repository) -> None:
     params = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(params.replace("epochs: 5", "epochs: 9"), encoding="utf-8")
