@@ -549,8 +549,15 @@ def test_a_key_that_no_stage_reads_is_reported_also_in_a_recipe(small: Small) ->
 
 
 def test_a_library_is_checked_and_declared(small: Small) -> None:
-    small.edit("stages/count.py", "\n", "\nimport requests\n")
+    small.edit("stages/count.py", "\n", "\ntry:\n    import requests\nexcept ImportError: ...\n")
     small.fails("count", "requests", "unchecked", "versions.require")
+    before = (small.path / "dvc.yaml").read_bytes()
+    small.fails(
+        "count: imports requests at", "which environment.yaml does not have", option=("--fix",)
+    )
+    assert (small.path / "dvc.yaml").read_bytes() == before  # DVC would stop at such a parameter
+    path = small.path / "environment.yaml"
+    small.write("environment.yaml", path.read_text(encoding="utf-8") + "requests: 2.34.2\n")
     small.fails("count", "requests", "add `- requests` to its params, under environment.yaml")
 
 

@@ -10,6 +10,7 @@ from stages.lib.core.errors import UserError
 from stages.lib.core.pipeline import Stage, within
 from tools.audit import configuration, libraries, needs, observed, sources
 from tools.audit.finding import Change, Finding
+from tools.audit.libraries import ENVIRONMENT
 from tools.audit.needs import Needs
 
 TEMPLATES = (
@@ -35,7 +36,7 @@ def check(root: Path) -> tuple[list[Finding], dict[str, Stage], dict[str, Needs]
     found = inspect(code, stages, variants)
     findings = [*_not_followed(code, stages), *declarations(stages, found, variants)]
     findings += [*_line_ends(root, stages, found), *_unread(root, stages, found, variants)]
-    installed = configuration.load(root, libraries.ENVIRONMENT)
+    installed = configuration.load(root, ENVIRONMENT)
     findings += libraries.drift(root, {str(key): str(value) for key, value in installed.items()})
     return list(dict.fromkeys(findings)), stages, found
 
@@ -152,10 +153,10 @@ def _unread(
             if other == config.PARAMS
         }
         yield from configuration.unread(name, content, known | pipeline.templates(root))
-    for file in (config.DATASETS, config.WEIGHTS, libraries.ENVIRONMENT):
+    for file in (config.DATASETS, config.WEIGHTS, ENVIRONMENT):
         entries = configuration.load(root, file)
         known = {key for need in found.values() for other, key in need.params if other == file}
-        if file != libraries.ENVIRONMENT:
+        if file != ENVIRONMENT:
             known = {f"{name}.{key.partition('.')[2]}" for key in known for name in entries}
         yield from configuration.unread(file, entries, known)
 
@@ -190,7 +191,7 @@ def undeclared_params(stage: Stage, need: Needs, variants: Any, __: set[str]) ->
     for name, seen in need.observed.items():
         declared = set(stage.resolved(variants[name]).params)
         for file, key in sorted((seen.params & need.params) - declared):
-            if file == libraries.ENVIRONMENT or file not in stage.deps:
+            if file == ENVIRONMENT or file not in stage.deps:
                 entry = _template(key, ".", variants[name])
                 what = f"reads {key or 'all'} of {file}"
                 yield _missing(stage, "params", file, entry, what)
@@ -201,7 +202,7 @@ def unread_params(stage: Stage, need: Needs, variants: Any, __: set[str]) -> Ite
     if need.failed:
         return
     for file, key in stage.params:
-        if file == libraries.ENVIRONMENT and libraries.normal(key) in need.libraries:
+        if file == ENVIRONMENT and libraries.normal(key) in need.libraries:
             continue  # the other rule asks for it
         read = any(
             (file, pipeline.resolve(key, variants[name])) in seen.params & need.params
@@ -270,16 +271,20 @@ def unchecked_libraries(stage: Stage, need: Needs, _: Any, __: set[str]) -> Iter
     if need.failed:
         return
     required, declared = (
-        {libraries.normal(key) for file, key in pairs if file == libraries.ENVIRONMENT}
+        {libraries.normal(key) for file, key in pairs if file == ENVIRONMENT}
         for pairs in (need.params, stage.params)
     )
+    known = {libraries.normal(str(key)) for key in configuration.load(need.root, ENVIRONMENT)}
     for name, where in sorted(need.libraries.items()):
         if name not in required:
             step = f'add "{name}" to versions.require in {stage.module}.py'
             yield Finding(stage.name, f"imports {name} at {where}, unchecked", step)
-            if name not in declared:
-                what = f"imports {name} at {where}"
-                yield _missing(stage, "params", libraries.ENVIRONMENT, name, what)
+            what = f"imports {name} at {where}"
+            if name not in known:  # DVC would stop at a parameter that is not there
+                step = f"add it with its version there, and to its params in {pipeline.FILE}"
+                yield Finding(stage.name, f"{what}, which {ENVIRONMENT} does not have", step)
+            elif name not in declared:
+                yield _missing(stage, "params", ENVIRONMENT, name, what)
     for name in sorted(required - set(need.libraries) - libraries.behind(need.libraries)):
         step = "remove it from versions.require"
         yield Finding(stage.name, f"checks {name} and does not import it", step)
