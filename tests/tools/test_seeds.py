@@ -109,6 +109,17 @@ def test_the_comparison_finds_what_was_trained(project: Path) -> None:
     assert correct == pytest.approx([0.98, 0.97])
 
 
+def test_data_of_ones_own_come_out_of_the_cache(project: Path) -> None:
+    (project / "data/own").mkdir(parents=True)
+    (project / "data/own/toy.npz").write_bytes(b"own data")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "data/own/toy.npz"], check=True)
+    pipeline = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
+    pipeline["stages"]["train"]["deps"].append("data/own/toy.npz")
+    write(project / "dvc.yaml", pipeline)
+    assert seeds.main(["1"]) == 0
+    assert runs(project) == [1]
+
+
 def test_what_was_made_here_counts_where_the_lock_has_other_bits(project: Path) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
     path = project / "dvc.lock"

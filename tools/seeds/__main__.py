@@ -77,6 +77,7 @@ def _run(count: int, revision: str | None, jobs: int) -> None:
                 shutil.copytree(folders[0], folder)
             for folder in folders:
                 _share_cache(folder, cache)
+                _check_out(folder)
             trained = _train(seeds, folders)
         except UserError as error:  # of a file that the copy has from here, or from the commit
             place = re.compile(rf"{re.escape(temporary)}[\\/]\d+[\\/]")
@@ -125,6 +126,17 @@ def _share_cache(folder: Path, cache: Path) -> None:
     settings.setdefault("cache", {})["dir"] = str(cache.resolve())
     settings.setdefault("core", {}).update({"no_scm": True, "site_cache_dir": str(path / "site")})
     settings.write()
+
+
+def _check_out(folder: Path) -> None:
+    """Lays out of the cache what .dvc files of a copy name: data of one's own, which Git ignores.
+
+    What the cache does not have is named by the stage that reads it.
+    """
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*.dvc") if path.is_file()]
+    if names:
+        command = [sys.executable, "-m", "dvc", "checkout", "-q", *sorted(names)]
+        subprocess.run(command, cwd=folder, capture_output=True, check=False)  # noqa: S603 DVC
 
 
 def _seeds(folder: Path, count: int) -> list[int]:
