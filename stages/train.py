@@ -192,7 +192,7 @@ def fit(
     training = trainings.of(len(history))
     with progress.Progress(params.epochs, steps, len(history)) as shown:
         for epoch in range(len(history) + 1, params.epochs + 1):
-            if best.is_over(history, params.monitor, params.patience):
+            if best.is_over(history, params.monitor, params.patience, params.frozen_epochs):
                 since = best.best_epoch(history, params.monitor)
                 shown.line(f"No better {params.monitor} since epoch {since}: the training ends.")
                 break
@@ -271,8 +271,7 @@ def with_output(model: keras.Model, output: str) -> keras.Model:
     """The trained model itself, or with a softmax after its logits."""
     if output == "logits":
         return model
-    softmax = keras.layers.Softmax(name=naming.free("softmax", model))
-    return keras.Model(model.inputs[0], softmax(model.outputs[0]), name=model.name)
+    return naming.ended_by(keras.layers.Softmax(name=naming.free("softmax", model)), model)
 
 
 def metadata(output: Literal["logits", "softmax"], split: split_file.Split) -> model_file.Metadata:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from stages.lib import split_file
+from stages.lib.core.errors import UserError
 from tests.tools import model_fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -141,3 +142,24 @@ def test_the_chief_is_the_one_that_tensorflow_takes(
     if task:
         monkeypatch.setenv("TF_CONFIG", json.dumps(task))
     assert runtime.is_chief() is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abc",
+        '{"cluster": {"worker": ["a"]}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 3}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "chief", "index": 0}}',
+        '["worker"]',
+    ],
+)
+def test_a_cluster_without_this_process_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.lib import runtime
+
+    monkeypatch.setenv("TF_CONFIG", text)
+    for ask in (runtime.is_chief, runtime.strategy):
+        with pytest.raises(UserError, match="TF_CONFIG: expected JSON of a cluster"):
+            ask()

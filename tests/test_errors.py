@@ -1132,6 +1132,15 @@ if __name__ == "__main__":
     return act
 
 
+def alone(world: World) -> str:
+    """The error of train as a worker that the cluster does not have."""
+    world.prepare("train")
+    world.patch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1"]}}')
+    return world.run("train")
+
+
+OWN_TRAINING = """class Own(keras.Model):
+    def train_step(self, data): ..."""
 OWN_LAYER = """class Own(layers.Layer):
     def call(self, inputs):
         return 2 * inputs"""
@@ -1171,6 +1180,10 @@ ACTS: dict[str, Callable[[World], str]] = {
     "stages/models/own.py: build: expected a model that ends in logits, found …": network(
         "keras.Model(i, layers.Dense(classes, activation='softmax')(x))"
     ),
+    "stages/models/own.py: build: expected a model that leaves the training to train, …": network(
+        "Own(i, layers.Dense(classes)(x))", head=OWN_TRAINING
+    ),
+    "TF_CONFIG: expected JSON of a cluster and of this process's task in it, found …": alone,
     "stages/models/own.py: build: expected a model that loads again …": network(
         "keras.Model(i, layers.Dense(classes)(Own()(x)))", head=OWN_LAYER
     ),

@@ -598,7 +598,7 @@ class TestContinuousIntegration:
         assert here in versions
         assert versions == sorted(set(versions))
         assert [(kind, version) for kind, version, _ in ran] == [
-            (kind, version) for version in versions for kind in ("pipeline", "tests")
+            (kind, version) for kind in ("pipeline", "tests") for version in versions
         ]
         assert len({prefix for _, _, prefix in ran}) == len(versions)
         assert not [prefix for _, _, prefix in ran if prefix.startswith(str(project.clone))]

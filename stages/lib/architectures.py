@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 FOLDER = Path(__file__).parents[1] / "models"
+_OWN = ("train_step", "test_step", "compute_loss")  # methods of a model that are not called
 _UNCHANGING = ("activation", "dropout", "flatten", "identity", "reshape")  # layers, at inference
 
 
@@ -50,7 +51,12 @@ def build(
     where = f"stages/models/{architecture}.py: build"
     if mismatch := mismatch_of(model, input_shape, num_classes):
         raise UserError(f"{where}: expected {mismatch}.\nMend it and run again.")
-    if probabilities := _probabilities(model):
+    if own := next((name for name in _OWN if _overrides(model, name)), None):
+        raise UserError(
+            f"{where}: expected a model that leaves the training to train, found a {own} of its "
+            "own.\nLeave it out, as it is never called; a layer adds to the loss by add_loss."
+        )
+    if probabilities := _probabilities(model.outputs[0]):
         raise UserError(
             f"{where}: expected a model that ends in logits, found {probabilities} at its end.\n"
             "Leave it out; `model.output: softmax` in params.yaml adds one after the training."
@@ -147,16 +153,20 @@ def _module(architecture: str) -> ModuleType:
     return importlib.import_module(f"stages.models.{architecture}")
 
 
-def _probabilities(model: "keras.Model") -> str | None:
-    """The name of a softmax or sigmoid that a model ends in, or None where it ends in neither.
+def _overrides(model: "keras.Model", name: str) -> bool:
+    """Whether the class of a model has a method of its own instead of Keras's."""
+    return not str(getattr(type(model), name).__module__).startswith("keras.")
+
+
+def _probabilities(tensor: Any) -> str | None:
+    """The name of a softmax or sigmoid that an output comes from, or None where it is neither.
 
     Layers behind it that change no value are passed over.
     """
-    tensor = model.outputs[0]
     while True:
-        last, node, _ = tensor._keras_history
+        last, node, index = tensor._keras_history
         if getattr(last, "outputs", None):  # a model within, of known shapes
-            return _probabilities(last)
+            return _probabilities(last.outputs[index])
         activation = getattr(getattr(last, "activation", None), "__name__", "")
         kind = type(last).__name__.lower()
         for name in ("softmax", "sigmoid"):

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 _WHERE = r'Graph execution error|Detected at node|File "|<stack traces|\d+ root error|\[\[|Hint: '
 _SMALL = 10_000_000  # weights times images of a step; 100,000 x 32 runs twice as fast on 1 thread
 
-# With these TensorFlow would choose other kernels, whose sums round differently
-_OTHER_BITS = (
-    "TF_ENABLE_ONEDNN_OPTS",
-    "ONEDNN_DEFAULT_FPMATH_MODE",
-    "DNNL_DEFAULT_FPMATH_MODE",
-    "TF_XLA_FLAGS",
-    "XLA_FLAGS",
+# With many of these TensorFlow would choose other kernels, whose sums round differently
+_OTHER_BITS = ("TF_", "ONEDNN_", "DNNL_", "XLA_")
+_SAME_BITS = (
+    "TF_CONFIG",
+    "TF_CPP_",
+    "TF_FORCE_GPU_ALLOW_GROWTH",
+    "TF_GPU_ALLOCATOR",
+    "ONEDNN_MAX_CPU_ISA",  # the processor that oneDNN takes this one for: docs/audit.md
+    "ONEDNN_VERBOSE",
 )
 
 
@@ -41,8 +43,9 @@ def starting() -> Iterator[None]:
     matplotlib, which Keras imports wherever it finds it (a sixth).
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    for name in _OTHER_BITS:
-        os.environ.pop(name, None)
+    for name in [name for name in os.environ if name.startswith(_OTHER_BITS)]:
+        if not name.startswith(_SAME_BITS):
+            del os.environ[name]
     hidden = "matplotlib" not in sys.modules
     if hidden:
         sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's way to say: none here
@@ -104,6 +107,7 @@ def strategy() -> Any:
     import tensorflow as tf
 
     if os.environ.get("TF_CONFIG"):
+        _task()
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
@@ -112,10 +116,30 @@ def strategy() -> Any:
 
 def is_chief() -> bool:
     """Whether this process writes: true but for the other workers that TF_CONFIG describes."""
-    task = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    others = "chief" in task.get("cluster", {})
-    kind, index = task.get("task", {}).get("type", "chief"), task.get("task", {}).get("index", 0)
-    return kind == "chief" or (kind == "worker" and int(index) == 0 and not others)
+    kind, index, others = _task()
+    return kind == "chief" or (kind == "worker" and index == 0 and not others)
+
+
+def _task() -> tuple[str, int, bool]:
+    """Kind and number of this process by TF_CONFIG, and whether there is a chief.
+
+    Raises:
+        UserError: TF_CONFIG describes no cluster that this process is in.
+    """
+    text = os.environ.get("TF_CONFIG") or ""
+    if not text.strip(" {}"):
+        return "chief", 0, True
+    try:
+        found = json.loads(text)
+        kind, index = str(found["task"]["type"]), int(found["task"]["index"])
+        if index not in range(len(found["cluster"][kind])):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            "TF_CONFIG: expected JSON of a cluster and of this process's task in it, found "
+            f"{text[:60]}.\nSet it as docs/scaling.md shows, or unset it to train on this machine."
+        ) from None
+    return kind, index, "chief" in found["cluster"]
 
 
 def device() -> str:

@@ -467,6 +467,31 @@ def test_a_softmax_finds_a_name_beside_one_of_the_network() -> None:
     assert [layer.name for layer in made.layers][-1] == "softmax_"
 
 
+@pytest.mark.parametrize("ending", ["softmax", "temperature"])
+def test_what_stands_behind_a_network_takes_what_its_own_call_computes(ending: str) -> None:
+    import keras
+
+    from stages import train
+    from stages.lib.training import temperature
+
+    class Inverted(keras.Model):
+        def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            return super().call(1 - inputs, training, mask)  # type: ignore[no-untyped-call]
+
+    inputs = keras.Input((4,))
+    logits_of = keras.layers.Dense(2)(inputs)
+    network = Inverted(inputs, logits_of)  # type: ignore[no-untyped-call]
+    images = np.random.default_rng(0).random((20, 4), np.float32)
+    logits = np.asarray(network(images))
+    if ending == "softmax":
+        made = train.with_output(network, "softmax")
+        expected = np.asarray(keras.ops.softmax(logits))
+    else:
+        made, found = temperature.calibrated(network, images, np.arange(20) % 2)
+        expected = logits / found["temperature"]
+    assert np.asarray(made(images)) == pytest.approx(expected, rel=1e-5)
+
+
 OWN = """
 import keras
 

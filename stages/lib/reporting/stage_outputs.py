@@ -209,7 +209,9 @@ def read_training(path: Path, history_path: Path, history: Mapping[str, Floats])
 
 
 def _unit_of(column: str) -> str:
-    """The unit of a column of the history."""
+    """The unit of a column of the history; none of a loss, to which layers may add any number."""
+    if column.endswith("loss"):
+        return ""
     return "proportion" if column.endswith("accuracy") else "nats"
 
 
@@ -459,7 +461,7 @@ def _numbers(
         possible[at] = not rows[at][name]
     if not possible.all():
         at = int(np.flatnonzero(~possible)[0])
-        kind = f"a {unit}" if unit == "proportion" else "a number from 0"
+        kind = {"proportion": "a proportion", "": "a finite number"}.get(unit, "a number from 0")
         raise unexpected(path, f"{kind} in column {name} of row {at + 1}", rows[at][name] or "none")
     return values
 

@@ -17,11 +17,11 @@ def best_epoch(history: History, monitor: Monitor) -> int:
     return 1 + values.index(min(values) if monitor == "val_loss" else max(values))
 
 
-def is_over(history: History, monitor: Monitor, patience: int | None) -> bool:
-    """Whether the last ``patience`` epochs were no better than one before them."""
+def is_over(history: History, monitor: Monitor, patience: int | None, start: int = 0) -> bool:
+    """Whether the last ``patience`` epochs, all after ``start``, were no better than one before."""
     if patience is None or not history:
         return False
-    return len(history) - best_epoch(history, monitor) >= patience
+    return len(history) - max(best_epoch(history, monitor), start) >= patience
 
 
 class Weights:

@@ -87,6 +87,7 @@ def _is_plain(layer: keras.layers.BatchNormalization) -> bool:
     ``layer.input`` would say so too, and not of a layer that is part of another.
     """
     special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
+    special = special or layer.variable_dtype != "float32"
     return bool(
         layer.built and not special and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
     )

@@ -35,6 +35,9 @@ class Phases:
         steps: int,
     ) -> None:
         self._frozen = [layer for layer in frozen if layer.trainable] if epochs else []
+        # What a layer holds may be frozen for good; the layer itself comes before what it holds
+        inner = (each for layer in self._frozen for each in layer._flatten_layers())
+        self._trainable = [(each, each.trainable) for each in inner]
         self._epochs = epochs
         self._loops: list[Loop] = []
         if epochs:
@@ -60,8 +63,8 @@ class Phases:
         self._freeze(False)
 
     def _freeze(self, frozen: bool) -> None:
-        for layer in self._frozen:
-            layer.trainable = not frozen
+        for layer, trainable in self._trainable:
+            layer.trainable = trainable and not frozen
 
 
 def learning_rates(

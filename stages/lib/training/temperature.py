@@ -86,7 +86,7 @@ def calibrated(
     temperature = fit(logits, labels)
     low, high = interval(logits, temperature)
     divide = keras.layers.Rescaling(1 / temperature, name=naming.free("temperature", model))
-    result = keras.Model(model.inputs[0], divide(model.outputs[0]), name=model.name)
+    result = naming.ended_by(divide, model)
     return result, {
         "temperature": temperature,
         "temperature_low": float(f"{low:.6g}"),

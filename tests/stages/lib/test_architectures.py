@@ -69,6 +69,16 @@ ENDINGS = {
     "softmax, then nothing new": "return keras.Model(inputs, layers.Reshape((num_classes,))("
     'layers.Dropout(0.5)(layers.Activation("linear")(layers.Softmax()('
     "layers.Dense(num_classes)(x))))))",
+    "logits of two": "inner_in = keras.Input((16,)); logits = layers.Dense(num_classes)(inner_in)\n"
+    "    inner = keras.Model(inner_in, [layers.Softmax()(logits), logits])\n"
+    "    return keras.Model(inputs, inner(x)[1])",
+    "probabilities of two": "inner_in = keras.Input((16,)); "
+    "logits = layers.Dense(num_classes)(inner_in)\n"
+    "    inner = keras.Model(inner_in, [logits, layers.Softmax()(logits)])\n"
+    "    return keras.Model(inputs, inner(x)[1])",
+    "training of its own": "class Own(keras.Model):\n"
+    "        def train_step(self, data): ...\n"
+    "    return Own(inputs, layers.Dense(num_classes)(x))",
     "softmax, then a sum": "return keras.Model(inputs, layers.Dense(num_classes)("
     "layers.Softmax()(layers.Dense(num_classes)(x))))",
     "outputs by name": 'return keras.Model(inputs, {"a": layers.Dense(num_classes)(x)})',
@@ -134,8 +144,12 @@ def refusal(build: Callable[[str], Any], ending: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "ending", ["plain", "registered", "built by shape", "subclassed within", "softmax, then a sum"]
-)
+    "ending",
+    [
+        "plain", "registered", "built by shape", "subclassed within", "softmax, then a sum",
+        "logits of two",
+    ],
+)  # fmt: skip
 def test_networks_that_load_are_accepted(ending: str, own: Callable[[str], Any]) -> None:
     assert own(ending).output_shape == (None, 3)
     with precision.mixed("bfloat16", 1):
@@ -185,7 +199,7 @@ def test_networks_that_do_not_fit_the_data_set_are_refused(
     "ending",
     [
         "dense softmax", "softmax layer", "softmax operation", "activation layer", "sigmoid",
-        "nested softmax", "softmax, then nothing new",
+        "nested softmax", "softmax, then nothing new", "probabilities of two",
     ],
 )  # fmt: skip
 def test_networks_that_end_in_probabilities_are_refused(
@@ -195,6 +209,10 @@ def test_networks_that_end_in_probabilities_are_refused(
     message = refusal(own, ending)
     assert f"expected a model that ends in logits, found {name} at its end" in message
     assert "model.output: softmax" in message
+
+
+def test_a_network_that_would_train_itself_is_refused(own: Callable[[str], Any]) -> None:
+    assert "found a train_step of its own.\nLeave it out" in refusal(own, "training of its own")
 
 
 @pytest.mark.parametrize(

@@ -112,12 +112,15 @@ print(len(gc.get_objects()) < 50_000 < gc.get_freeze_count())
 
 
 def test_settings_that_choose_other_kernels_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_DEFAULT_FPMATH_MODE", "TF_XLA_FLAGS"):
+    dropped = ["TF_ENABLE_ONEDNN_OPTS", "ONEDNN_DEFAULT_FPMATH_MODE", "TF_XLA_FLAGS", "XLA_FLAGS"]
+    dropped += ["TF_DETERMINISTIC_OPS", "TF_SET_ONEDNN_FPMATH_MODE", "DNNL_MAX_CPU_ISA"]
+    dropped += ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_OF_A_LATER_VERSION"]
+    kept = ("TF_CONFIG", "TF_CPP_MIN_LOG_LEVEL", "TF_FORCE_GPU_ALLOW_GROWTH")
+    for name in (*dropped, *kept):
         monkeypatch.setenv(name, "0")
     with runtime.starting():
-        assert not {"TF_ENABLE_ONEDNN_OPTS", "ONEDNN_DEFAULT_FPMATH_MODE", "TF_XLA_FLAGS"} & {
-            *os.environ
-        }
+        assert not {*dropped} & {*os.environ}
+        assert {*kept} <= {*os.environ}
 
 
 def test_whoever_sets_the_log_level_sees_the_log(

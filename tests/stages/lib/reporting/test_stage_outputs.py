@@ -83,8 +83,8 @@ def test_the_history_has_the_columns_that_there_are(tmp_path: Path) -> None:
         ("epoch,loss,accuracy\n", "at least one row"),
         ("epoch,loss,accuracy\n1,bad,0.5\n", "numbers in column loss"),
         ("epoch,loss,accuracy\n1,0.5\n", "3 cells in row 1"),
-        ("epoch,loss,accuracy\n1,,0.5\n", "a number from 0 in column loss of row 1; found none"),
-        ("epoch,loss,accuracy\n1,inf,0.5\n", "a number from 0 in column loss of row 1; found inf"),
+        ("epoch,loss,accuracy\n1,,0.5\n", "a finite number in column loss of row 1; found none"),
+        ("epoch,loss,accuracy\n1,inf,0.5\n", "a finite number in column loss of row 1; found inf"),
         ("epoch,loss,accuracy\n1,1,7\n", "a proportion in column accuracy of row 1; found 7"),
         ("epoch,loss,accuracy\n2,1,0\n1,1,0\n", "the epochs 1 to 2 in order; found 2, 1"),
         ("epoch,loss,accuracy,lr\n1,1,0,1\n", "no columns but epoch, .*; found lr"),
@@ -93,6 +93,12 @@ def test_the_history_has_the_columns_that_there_are(tmp_path: Path) -> None:
 def test_a_broken_history_is_an_error(tmp_path: Path, content: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         stage_outputs.read_history(written(tmp_path, content))
+
+
+def test_a_loss_that_layers_made_negative_is_none(tmp_path: Path) -> None:
+    text = "epoch,loss,accuracy,val_loss,val_accuracy\n1,-2.5,0.5,-3,0.5\n"
+    history = stage_outputs.read_history(written(tmp_path, text))
+    assert (history["loss"].tolist(), history["val_loss"].tolist()) == ([-2.5], [-3.0])
 
 
 def test_scores_by_class(tmp_path: Path) -> None:

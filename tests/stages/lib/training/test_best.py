@@ -20,6 +20,11 @@ def test_patience_counts_the_epochs_after_the_best() -> None:
     assert not best.is_over(HISTORY, "val_loss", 4)
 
 
+def test_patience_begins_when_the_frozen_epochs_are_over() -> None:
+    over = [best.is_over(HISTORY[:count], "val_loss", 2, 3) for count in range(6)]
+    assert over == [False, False, False, False, False, True]
+
+
 def test_a_copy_does_not_move_with_its_variable() -> None:
     memory = np.array([1.0, 2.0])
 

@@ -295,6 +295,18 @@ def test_batch_normalization_of_mixed_precision_has_a_kernel_too(policy: str) ->
         assert mine.numpy() == pytest.approx(theirs.numpy(), abs=2e-3)
 
 
+def test_batch_normalization_with_weights_of_16_bits_is_left_as_it_is() -> None:
+    import keras
+
+    layer = keras.layers.BatchNormalization(dtype="bfloat16")
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, layer(inputs))
+    plain = layer.call
+    kernels.fuse(model, keras.optimizers.SGD())
+    assert layer.call == plain
+    assert model(RANDOM.random((8, 4, 4, 3), np.float32), training=True).shape == (8, 4, 4, 3)
+
+
 @pytest.mark.parametrize("activity", [0.0, 0.03])
 def test_losses_contain_the_penalties_as_keras_has_it(activity: float) -> None:
     import keras

@@ -98,3 +98,31 @@ def test_the_state_holds_each_variable_of_both_phases_once() -> None:
     head = 2 + 2 * 2  # iterations and rate, and two moments of kernel and bias
     assert len(ids) == len(one.phases.variables) + head
     assert len(one.phases.variables) == len(one.loop(0).variables)
+
+
+def test_what_a_layer_holds_frozen_for_good_stays_frozen() -> None:
+    import keras
+
+    class Around(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.fixed, self.free = keras.layers.Dense(4), keras.layers.Dense(4)
+            self.fixed.trainable = False
+
+        def call(self, inputs: Any) -> Any:
+            return self.free(self.fixed(inputs))
+
+    layer = Around()
+    layer(np.zeros((1, 3), np.float32))
+    made: list[int] = []
+    trained = phases.Phases(
+        lambda _: made.append(len(layer.trainable_variables)),  # type: ignore[arg-type,return-value]
+        [layer],
+        1,
+        STEPS,
+    )
+    assert made == [0, 2]
+    trained.of(1)
+    assert not layer.trainable_variables
+    trained.end()
+    assert (layer.fixed.trainable, layer.free.trainable) == (False, True)
