@@ -129,11 +129,26 @@ class _Watch:
         outside = [sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)]
         outside += ["/proc", "/dev", "/sys"]
         outside += [folder for name in FOLDERS if (folder := os.environ.get(name))]
+        outside += _kept_by_libraries()
         outside += [sys.pycache_prefix] if sys.pycache_prefix else []
         roots = {os.path.realpath(path) + os.sep for path in outside} | {
             os.path.abspath(path) + os.sep for path in outside
         }
         self.outside = tuple(path for path in roots if not self.root.startswith(path))
+
+
+def _kept_by_libraries() -> list[str]:
+    """Where Keras, Matplotlib and the downloads keep what is theirs, if the user's folder is here.
+
+    A container or a runner may have its home, or its caches, within the repository.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 pathlib takes longer
+    cache = os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
+    settings = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    data = os.environ.get("XDG_DATA_HOME") or f"{home}/.local/share"
+    kept = [f"{cache}/{name}" for name in ("matplotlib", "image-classification-datasets")]
+    kept += [f"{settings}/matplotlib", f"{home}/.keras"]
+    return [*kept, f"{data}/fonts", f"{home}/.fonts"]
 
 
 _watch = _Watch(Path(), active=False)

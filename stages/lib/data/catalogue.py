@@ -1,6 +1,7 @@
 """The active entries of datasets.yaml and weights.yaml."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeVar
 
@@ -124,9 +125,12 @@ def check_parts(parts: Iterable[str], expected: tuple[str, ...], where: str) -> 
 
 
 def names(class_names: ClassNames, language: str) -> list[str]:
-    """The names in a language, ``en`` or ``zh``; none where the entry has none."""
+    """The names in a language, ``en`` or ``zh``; none where the entry has none.
+
+    They are in Unicode's form NFC, as those of image files are, whatever wrote the catalogue.
+    """
     by_language = class_names if isinstance(class_names, dict) else {"en": class_names}
-    return by_language.get(language, [])
+    return [unicodedata.normalize("NFC", str(name)) for name in by_language.get(language, [])]
 
 
 def _check_files(entry: Published, where: str) -> None:

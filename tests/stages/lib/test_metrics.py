@@ -23,6 +23,10 @@ def test_cross_entropy_is_the_mean_negative_log_probability() -> None:
     )
 
 
+def test_the_loss_of_a_model_that_is_surely_right_is_no_negative_zero() -> None:
+    assert math.copysign(1, metrics.cross_entropy(np.array([[0.0, -np.inf]]), np.array([0]))) == 1
+
+
 def test_top_k_counts_labels_among_the_k_most_probable() -> None:
     probabilities = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
     labels = np.array([0, 1, 2])

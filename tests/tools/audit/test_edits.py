@@ -298,6 +298,14 @@ def test_debuggers_and_profilers_are_no_false_alarm(small: Path, words: list[str
     assert not (small / "out.txt").exists()
 
 
+def test_a_home_within_the_repository_is_no_false_alarm_and_no_way_round(small: Path) -> None:
+    for folder, code in ((".keras", 0), (".cache/matplotlib", 0), (".cache/other", 1)):
+        make = "path.parent.mkdir(parents=True, exist_ok=True); path.write_text('1')"
+        write(small, f"path = Path('home/{folder}/kept.json'); {make}; path.read_text()")
+        done = run(small, HOME=str(small / "home"))
+        assert (done.code, "kept.json" in done.err) == (code, bool(code)), done.err
+
+
 def test_the_host_keeps_its_name(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = socket.gethostname()
     assert run(small).code == 0

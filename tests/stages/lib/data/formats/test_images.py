@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from stages.lib.data.formats import images
 from tests.conftest import Finished, Project, Repository, idx_bytes
 
 Run = Callable[[str], Finished]
@@ -432,6 +433,31 @@ def test_classes_are_those_of_the_catalogue(
     project.params["normalize"] = {}
     project.save()
     assert "WARNING: 1 of 3 classes has no training image" in run_stage("normalize").err
+
+
+def test_letters_with_accents_are_the_same_in_either_form(project: Project, run_stage: Run) -> None:
+    files = {f"chên\u00e9/{n}.png": flat(n) for n in range(20)}
+    files |= {f"beech/{n}.png": flat(n + 50) for n in range(20)}
+    use(project, files, "beech", "chêne\u0301")
+    assert set(normalized(project, run_stage)["train"]["labels"]) == {0, 1}
+
+
+def test_no_seed_is_looked_for_where_none_can_help(
+    project: Project, run_stage: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    split = images._split
+
+    def counted(records: Any, options: Any) -> Any:
+        drawn.append(options.seed)
+        return split(records, options)
+
+    monkeypatch.setattr(images, "_split", counted)
+    use(project, two_classes(30) | {"yew/1.png": numbered(999)}, "beech", "oak", "yew")
+    project.params["normalize"] = {}
+    project.save()
+    assert "Add images" in run_stage("normalize").err
+    assert len(drawn) == 1
 
 
 def test_too_few_images_to_test_on_are_named_with_a_seed_that_serves(
