@@ -258,7 +258,7 @@ EACH_TABLE = itertools.product(TABLES, [without_last_line, reversed_rows, double
         *((p, c) for p, c in EACH_TABLE if (p, c) != (plot.METRICS_TABLE, reversed_rows)),
         (plot.HISTORY, replaced("0.900000", "7")),
         (plot.HISTORY, replaced("1.0000", "nan")),
-        (plot.HISTORY, replaced("1.0000", "-1")),
+        (plot.HISTORY, replaced("2,0.001", "2,-0.001")),
         (plot.HISTORY, replaced("0.9000", "")),
         (plot.HISTORY, replaced("val_loss", "loss")),
         (plot.HISTORY, replaced("2,0.001", "3,0.001")),
