@@ -17,7 +17,7 @@ from tests.faults.prepared import ENVIRONMENT
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 # Faults of each mode, at the least: fewer, and the harness sees no longer what a stage does
-LEAST = {"download": 40, "normalize": 20, "train": 40, "evaluate": 8, "plot": 25}
+LEAST = {"download": 40, "normalize": 20, "train": 30, "evaluate": 8, "plot": 25}
 
 
 def strike_everywhere(stage: str, folder: Path, modes: tuple[str, ...]) -> None:
