@@ -126,11 +126,11 @@ def _task() -> tuple[str, int, bool]:
     Raises:
         UserError: TF_CONFIG describes no cluster that this process is in.
     """
-    text = os.environ.get("TF_CONFIG") or ""
-    if not text.strip(" {}"):
-        return "chief", 0, True
+    text = os.environ.get("TF_CONFIG") or "{}"
     try:
         found = json.loads(text)
+        if found == {}:
+            return "chief", 0, True
         kind, index = str(found["task"]["type"]), int(found["task"]["index"])
         if index not in range(len(found["cluster"][kind])):
             raise ValueError

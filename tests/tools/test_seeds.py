@@ -63,6 +63,14 @@ def write(path: Path, content: object) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8", newline="\n")
 
 
+def change_stage(project: Path, name: str, **entries: object) -> None:
+    """Changes entries of a stage of dvc.yaml, or adds one."""
+    path = project / "dvc.yaml"
+    pipeline = yaml.safe_load(path.read_text(encoding="utf-8"))
+    pipeline["stages"].setdefault(name, {}).update(entries)
+    write(path, pipeline)
+
+
 def runs(project: Path) -> list[int]:
     """The seeds that were trained, in order."""
     path = project.parent / "runs"
@@ -113,9 +121,7 @@ def test_data_of_ones_own_come_out_of_the_cache(project: Path) -> None:
     (project / "data/own").mkdir(parents=True)
     (project / "data/own/toy.npz").write_bytes(b"own data")
     subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "data/own/toy.npz"], check=True)
-    pipeline = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
-    pipeline["stages"]["train"]["deps"].append("data/own/toy.npz")
-    write(project / "dvc.yaml", pipeline)
+    change_stage(project, "train", deps=["train.py", "data/own/toy.npz"])
     assert seeds.main(["1"]) == 0
     assert runs(project) == [1]
 
@@ -137,9 +143,7 @@ def test_what_was_made_here_counts_where_the_lock_has_other_bits(project: Path) 
 
 
 def test_an_evaluation_may_depend_on_the_folder_of_the_model(project: Path) -> None:
-    pipeline = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
-    pipeline["stages"]["evaluate"]["deps"] = ["evaluate.py", "models"]
-    write(project / "dvc.yaml", pipeline)
+    change_stage(project, "evaluate", deps=["evaluate.py", "models"])
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
     assert seeds.main(["2"]) == 0
     lock = dvc_state.read_lock(project / "dvc.lock")
@@ -148,16 +152,11 @@ def test_an_evaluation_may_depend_on_the_folder_of_the_model(project: Path) -> N
 
 
 def test_an_evaluation_may_read_the_model_through_another_stage(project: Path) -> None:
-    pipeline = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
     copy = "import shutil; shutil.copy('models/model.keras', 'copy')"
     python = Path(sys.executable).as_posix()
-    pipeline["stages"]["copy"] = {
-        "cmd": f'"{python}" -c "{copy}"',
-        "deps": ["models/model.keras"],
-        "outs": ["copy"],
-    }
-    pipeline["stages"]["evaluate"]["deps"] = ["evaluate.py", "copy"]
-    write(project / "dvc.yaml", pipeline)
+    cmd = f'"{python}" -c "{copy}"'
+    change_stage(project, "copy", cmd=cmd, deps=["models/model.keras"], outs=["copy"])
+    change_stage(project, "evaluate", deps=["evaluate.py", "copy"])
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
     assert seeds.main(["2"]) == 0
     lock = dvc_state.read_lock(project / "dvc.lock")

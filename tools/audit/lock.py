@@ -4,14 +4,12 @@ It needs no data: what a stage makes is compared by the hashes that dvc.lock hol
 that is one file of a folder that another stage makes as a whole has no such hash and stays unseen.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core import config, pipeline
+from stages.lib.core import config, pipeline, recorded
 from stages.lib.core.pipeline import LOCK, Entry, Stage
 from tools.audit import configuration, history
 from tools.audit.finding import Finding
@@ -185,19 +183,14 @@ def digest(root: Path, path: str) -> str:
         outs = configuration.load(root, kept.relative_to(root).as_posix()).get("outs")
         return str(outs[0].get("md5", "")) if isinstance(outs, list) and outs else ""
     if full.is_file():
-        return hashlib.md5(full.read_bytes(), usedforsecurity=False).hexdigest()
+        return recorded.md5(full)
     if not full.is_dir():
         return ""
     ignored = pipeline.ignored(root)
     files = (file for file in full.rglob("*") if file.is_file())
     names = {file.relative_to(full).as_posix() for file in files}
-    tree = [
-        {"md5": digest(root, f"{path}/{name}"), "relpath": name}
-        for name in sorted(names)
-        if not ignored(f"{path}/{name}")
-    ]
-    text = json.dumps(tree, sort_keys=True).encode()
-    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
+    hashed = {name for name in names if not ignored(f"{path}/{name}")}
+    return recorded.tree({name: recorded.md5(full / name) for name in hashed})
 
 
 def _overlap(path: str, out: str) -> bool:

@@ -1,11 +1,9 @@
 """Outputs that are not what dvc.lock recorded, removed from the working folder and DVC's cache."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from stages.lib.core import pipeline, recorded
@@ -17,7 +15,7 @@ def run(root: Path) -> int:
     count = 0
     for entry in pipeline.load_lock(root).values():
         for out, digest in entry.outs.items():
-            for path, expected in _differing(cache, root / out, digest):
+            for path, expected, _ in recorded.differences(root / out, digest, cache):
                 if path.exists():
                     _delete(path)
                     print(f"{path.relative_to(root).as_posix()}: removed, not what was recorded")
@@ -26,34 +24,6 @@ def run(root: Path) -> int:
             count += _damaged(cache, digest)
     print("Run `dvc repro`, which makes them again." if count else "ok: nothing is damaged")
     return 0
-
-
-def _differing(cache: Path, out: Path, digest: str) -> Iterator[tuple[Path, str]]:
-    """The files of an out that differ, and the MD5 recorded of each.
-
-    It is the whole folder where no cache has the list of its files.
-    """
-    for path, expected, _ in recorded.differences(out, digest):
-        if path != out or not path.is_dir() or not (listed := _listing(cache, digest)):
-            yield path, expected
-            continue
-        there = {file.relative_to(out).as_posix() for file in _hashed(out)}
-        for name in sorted({*listed, *there}):
-            if listed.get(name, "") != recorded.md5(out / name):
-                yield out / name, listed.get(name, "")
-
-
-def _hashed(folder: Path) -> set[Path]:
-    """The files of a folder that DVC hashes."""
-    return pipeline.hashed(file for file in folder.rglob("*") if file.is_file())
-
-
-def _listing(cache: Path, digest: str) -> dict[str, str]:
-    """The MD5 of each file of a folder, as the cache lists them; none where it does not."""
-    path = cache / digest[:2] / digest[2:]
-    if not path.is_file() or recorded.md5(path) != digest.removesuffix(".dir"):
-        return {}
-    return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
 
 
 def _delete(path: Path) -> None:

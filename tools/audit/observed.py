@@ -57,11 +57,11 @@ def observe(
     """
     given = {"root": str(root), "commands": dict(commands), "texts": dict(texts)}
     here = Path(__file__).parents[2]
-    theirs = [path for path in [os.environ.get("PYTHONPATH")] if path]
+    paths = filter(None, (str(root), str(here), os.environ.get("PYTHONPATH")))
     environment = {
         **os.environ,
         "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": os.pathsep.join([str(root), str(here), *theirs]),
+        "PYTHONPATH": os.pathsep.join(paths),
     }
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "answer"

@@ -233,6 +233,11 @@ def fetch(path: str, revision: str | None, folder: Path) -> Path:
     return folder / path
 
 
+def cached(cache: Path, digest: str) -> Path:
+    """Where DVC's cache has, or would have, what an MD5 is of."""
+    return cache / "files" / "md5" / digest[:2] / digest[2:]
+
+
 def cache_folder() -> Path:
     """Where the work tree's DVC keeps outputs and the records of its runs.
 

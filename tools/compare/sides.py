@@ -17,7 +17,6 @@ import numpy.typing as npt
 from stages.lib.core import config, files
 from stages.lib.core.errors import UserError
 from stages.lib.core.versions import ENVIRONMENT
-from stages.lib.data import catalogue
 from stages.lib.reporting import stage_outputs
 from tools.compare import dvc_state, trainings
 
@@ -189,7 +188,7 @@ def _active_entry(file: str, params: dict[str, Any] | Unknown, key: str) -> dict
 def _class_names(entry: dict[str, Any]) -> list[str]:
     """The English names, of whatever shape an earlier or unchecked catalogue is."""
     found = entry.get("class_names")
-    names = catalogue.names(found, "en") if isinstance(found, list | dict) else None
+    names = found.get("en") if isinstance(found, dict) else found
     return [str(name) for name in names] if isinstance(names, list) else []
 
 

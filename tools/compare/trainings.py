@@ -6,12 +6,11 @@ that the side's evaluation, as dvc.lock has it, made of that model. Of the lock'
 another one where a processor that gives other bits made it again.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.lib.core import recorded
 from stages.lib.core.errors import UserError
 from tools.compare import dvc_state
 from tools.compare.dvc_state import Lock, Stage
@@ -85,11 +84,7 @@ def _digest(run: Stage, path: str) -> str:
     if path in run.outputs:
         return run.outputs[path]
     inside = {each: md5 for each, md5 in run.outputs.items() if each.startswith(f"{path}/")}
-    listing = [
-        {"md5": md5, "relpath": each.removeprefix(f"{path}/")}
-        for each, md5 in sorted(inside.items())
-    ]
-    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return recorded.tree({each.removeprefix(f"{path}/"): md5 for each, md5 in inside.items()})
 
 
 def _same(run: Stage, stage: Stage, but: str) -> bool:
@@ -115,5 +110,5 @@ def _runs(cache: Path, outputs: set[str]) -> Iterator[Stage]:
 
 def _cached(cache: Path, digests: list[str]) -> Path | None:
     """The first file that the cache has."""
-    paths = [cache / "files" / "md5" / digest[:2] / digest[2:] for digest in digests]
+    paths = [dvc_state.cached(cache, digest) for digest in digests]
     return next((path for path in paths if path.is_file()), None)

@@ -113,7 +113,7 @@ def _forget_lost(folder: Path, cache: Path) -> None:
     path = folder / pipeline.LOCK
     lock = dvc_state.read_lock(path) if path.is_file() else {}
     digest = dvc_state.output(lock, sides.PREDICTIONS)
-    if digest and not (cache / "files" / "md5" / digest[:2] / digest[2:]).is_file():
+    if digest and not dvc_state.cached(cache, digest).is_file():
         path.unlink()
 
 

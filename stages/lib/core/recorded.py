@@ -180,21 +180,26 @@ def check_inputs(stage: Declared) -> None:
                     _tell(path, maker, expected, actual)
 
 
-def differences(path: Path, digest: str) -> Iterator[tuple[Path, str, str]]:
-    """The files of an out that differ from their MD5: path, MD5 expected, MD5 there."""
+def differences(
+    path: Path, digest: str, cache: Path = Path(".dvc/cache/files/md5")
+) -> Iterator[tuple[Path, str, str]]:
+    """The files of an out that differ from their MD5: path, MD5 expected, MD5 there.
+
+    It is the whole folder where DVC's cache has no list of its files.
+    """
     if not digest.endswith(".dir"):
         if (actual := md5(path)) != digest:
             yield path, digest, actual
         return
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
     there = {file.relative_to(path).as_posix(): md5(file) for file in files}
-    if _tree(there) == digest:
+    if tree(there) == digest:
         return
     hashed = pipeline.hashed(files)  # a file of an editor or of the system may lie beside them
     there = {name: there[name] for name in there if path / name in hashed}
-    if (whole := _tree(there)) == digest:
+    if (whole := tree(there)) == digest:
         return
-    expected = _listing(digest)
+    expected = _listing(cache, digest)
     if not expected:
         yield path, digest, whole
     for name in sorted({*expected, *there}):
@@ -202,7 +207,7 @@ def differences(path: Path, digest: str) -> Iterator[tuple[Path, str, str]]:
             yield path / name, expected.get(name, ""), there.get(name, "")
 
 
-def _tree(files: Mapping[str, str]) -> str:
+def tree(files: Mapping[str, str]) -> str:
     """The name that DVC gives a folder, of the MD5 of each file by its path in it."""
     entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
     text = json.dumps(entries, sort_keys=True).encode()
@@ -217,9 +222,11 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _listing(digest: str) -> dict[str, str]:
-    """The files of a folder as DVC's cache lists them; none where the list is not there."""
-    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
+def _listing(cache: Path, digest: str) -> dict[str, str]:
+    """The files of a folder as DVC's cache lists them; none where there is no sound list."""
+    path = cache / digest[:2] / digest[2:]
+    if md5(path) != digest.removesuffix(".dir"):
+        return {}
     try:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
     except (OSError, ValueError, KeyError, TypeError):

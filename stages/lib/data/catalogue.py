@@ -130,7 +130,7 @@ def names(class_names: ClassNames, language: str) -> list[str]:
     They are in Unicode's form NFC, as those of image files are, whatever wrote the catalogue.
     """
     by_language = class_names if isinstance(class_names, dict) else {"en": class_names}
-    return [unicodedata.normalize("NFC", str(name)) for name in by_language.get(language, [])]
+    return [unicodedata.normalize("NFC", name) for name in by_language.get(language, [])]
 
 
 def _check_files(entry: Published, where: str) -> None:

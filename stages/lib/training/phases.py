@@ -34,9 +34,9 @@ class Phases:
         epochs: int,
         steps: int,
     ) -> None:
-        self._frozen = [layer for layer in frozen if layer.trainable] if epochs else []
         # What a layer holds may be frozen for good; the layer itself comes before what it holds
-        inner = (each for layer in self._frozen for each in layer._flatten_layers())
+        layers = [layer for layer in frozen if layer.trainable] if epochs else []
+        inner = (each for layer in layers for each in layer._flatten_layers())
         self._trainable = [(each, each.trainable) for each in inner]
         self._epochs = epochs
         self._loops: list[Loop] = []
