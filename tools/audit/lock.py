@@ -111,9 +111,9 @@ def _params(root: Path, stage: Stage, entry: Entry, params: Mapping[str, Any]) -
     for file, template in stage.params:
         content = configuration.load(root, file)
         key = pipeline.resolve(template, params)
-        recorded = [name for other, name in entry.params if other == file]
+        before = [name for other, name in entry.params if other == file]
         # Without a key it is all of the file, and what was in it
-        for name in [key] if key else dict.fromkeys([*content, *recorded]):
+        for name in [key] if key else dict.fromkeys([*content, *before]):
             label = f"parameter {file}: {name}"
             if (file, name) not in entry.params:
                 yield Stale(stage.name, f"{label} is not in {LOCK}")

@@ -24,6 +24,7 @@ from tools.compare import (
     markdown_report,
     scores,
     sections,
+    sides,
 )
 from tools.compare.sides import Labels
 
@@ -166,10 +167,10 @@ def test_of_many_classes_those_of_the_smallest_p_are_shown() -> None:
     before = actual.copy()
     for label in (37, 39):  # three of twenty are broken: p = 0.25, corrected 1 as of all others
         before[label * 20 : label * 20 + 3] = 0
-    sides = [[Labels(actual, predicted, 40, None)] for predicted in (actual, before)]
+    both = [[Labels(actual, predicted, 40, None)] for predicted in (actual, before)]
     of: Any = SimpleNamespace(
         same_predictions=False,
-        classes=accuracy.by_class(*sides),
+        classes=accuracy.by_class(*both),
         test=None,
         outdated="",
         before=SimpleNamespace(class_names=[]),
@@ -259,6 +260,25 @@ def test_where_no_cache_has_the_recorded_predictions_those_made_again_here_count
     assert found.json["trainings"] == {"before": [1, 2], "after": [1, 2, 3]}
     assert found.json["verdict"] == "better"
     assert f"The predictions of {base[:7]} are those of its training made again here" in found.err
+    assert "contradict each other" not in found.err  # though the recorded metrics are of other bits
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["a", 1], ["a", "1"]),
+        ({"en": ["a"], "zh": ["b"]}, ["a"]),
+        ({"zh": ["b"]}, []),
+        ({"en": "abc"}, []),
+        ({"en": 5}, []),
+        ("abc", []),
+        (None, []),
+    ],
+)
+def test_class_names_of_an_unchecked_catalogue_are_names_or_none(
+    given: object, expected: list[str]
+) -> None:
+    assert sides._class_names({"class_names": given}) == expected
 
 
 def test_another_test_set_is_no_comparison_however_many_trainings(made: Repository) -> None:

@@ -364,6 +364,24 @@ def test_a_file_that_dvc_passes_over_is_no_damage() -> None:
 
 
 @pytest.mark.usefixtures("own")
+def test_of_a_folder_the_file_is_named_where_the_cache_has_a_sound_list() -> None:
+    listing = b'[{"md5": "0", "relpath": "numbers.txt"}]'
+    digest = f"{hashlib.md5(listing).hexdigest()}.dir"
+    path = Path("cache", digest[:2], digest[2:])
+    path.parent.mkdir(parents=True)
+
+    def differing() -> list[str]:
+        found = recorded.differences(Path("data"), digest, Path("cache"))
+        return [path.as_posix() for path, *_ in found]
+
+    assert differing() == ["data"]
+    path.write_bytes(listing)
+    assert differing() == ["data/numbers.txt"]
+    path.write_bytes(listing.replace(b"numbers", b"letters"))
+    assert differing() == ["data"]
+
+
+@pytest.mark.usefixtures("own")
 def test_declared_code_outside_of_stages_is_refused_if_it_was_saved_meanwhile(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
